@@ -1,1 +1,3 @@
-//! proxy
+//! The request path.
+mod body;
+mod hop;
