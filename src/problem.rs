@@ -158,12 +158,13 @@ impl Problem {
         self
     }
 
-    /// Writes the answer. `base` is the absolute address of the problem pages, without a slash at its end.
+    /// Writes the answer. `base` is what stands before the slug in `type`: the address of the problem pages
+    /// with a slash at its end, or a URN with its colon.
     #[must_use]
     pub fn into_response(self, base: &str, request_id: &str) -> Response<Body> {
         let kind = self.kind;
         let mut document = json!({
-            "type": format!("{base}/{}", kind.slug),
+            "type": format!("{base}{}", kind.slug),
             "title": kind.title,
             "status": kind.status.as_u16(),
             "detail": self.detail,

@@ -112,8 +112,6 @@ impl Via {
 /// The client as the gateway sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
-    /// The connection's other end, or what a trusted hop said.
-    pub address: IpAddr,
     /// The connection's other end.
     pub peer: IpAddr,
     /// Whether `peer` is a trusted hop.
@@ -212,7 +210,6 @@ mod tests {
     fn claims_of_strangers_are_dropped_and_chains_of_trusted_hops_continued() {
         let claims = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4"), ("x-real-ip", "1.2.3.4")];
         let client = |trusted| Client {
-            address: "1.2.3.4".parse().unwrap(),
             peer: "10.0.0.1".parse().unwrap(),
             trusted,
             scheme: "http",
