@@ -9,11 +9,6 @@ codes! { RUN:
     ///
     /// The address must answer with the description itself within 30 seconds and 80 MB.
     FETCH_FAILED = "fetch-failed";
-    /// A listener's address cannot be bound.
-    ///
-    /// Most often another program, or another Gatewright, listens there already. Take another port with
-    /// `--listen`, or port 0 for a free one.
-    ADDRESS_IN_USE = "address-in-use";
     /// The state directory cannot be used.
     ///
     /// It holds the cache, the keys and the admin token. It must be writable, and one gateway at a time may use it.
@@ -35,4 +30,12 @@ codes! { RUN:
     ///
     /// `gatewright --help` and `gatewright COMMAND --help` show what there is.
     USAGE = "usage";
+    /// Another process listens on the address. Two gateways could share a port without noticing, each
+    /// getting a part of the requests, so the start looks for that and stops. Stop the other process or
+    /// listen elsewhere with `--listen`.
+    ADDRESS_IN_USE = "address-in-use";
+    /// The system does not let this user listen on the port; ports below 1024 need a capability.
+    ADDRESS_FORBIDDEN = "address-forbidden";
+    /// No interface of this machine has the address, or the system cannot use it.
+    ADDRESS_NOT_AVAILABLE = "address-not-available";
 }
