@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Response};
 use crate::{
     exchange::Body,
     policy::Policy,
-    route::{HostRoutes, hosts::Hosts},
+    route::{HostRoutes, Hosts},
 };
 
 pub use live::Live;

@@ -27,7 +27,7 @@ pub struct Route {
     pub uri_limit: usize,
     pub encoded_slash: EncodedSlash,
     /// `None`: answers are neither stored nor taken from the store.
-    pub cache: Option<crate::cache::RouteOptions>,
+    pub cache: Option<crate::cache::RouteCacheOptions>,
 }
 
 /// What becomes of `%2F` in a path.

@@ -29,7 +29,7 @@ use crate::{
     gateway::{Gateway, Live, MountedPages},
     policy::Findings,
     problem::Problem,
-    route::canonical::Target,
+    route::Target,
     telemetry::Step,
 };
 use finish::Record;
@@ -77,7 +77,7 @@ impl Proxy {
     ) -> Result<Response<Body>, Problem> {
         let target = receive::receive(head, &self.via)?;
         record.enter(Step::Route);
-        let route = match routing::find(gateway, head, &target).await? {
+        let route = match routing::find(gateway, head, &target)? {
             Routed::Route(route) => route,
             Routed::Pages(pages) => return page(pages, head, &target, record, found).await,
         };

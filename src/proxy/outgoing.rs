@@ -14,7 +14,7 @@ use super::{
 use crate::{
     gateway::{Gateway, Route, route::Credential},
     policy::Findings,
-    route::canonical::Target,
+    route::Target,
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

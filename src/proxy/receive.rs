@@ -9,7 +9,7 @@ use crate::{
     exchange::RequestId,
     gateway::Gateway,
     problem::{self, Problem},
-    route::canonical::{self, Refusal, Target},
+    route::{self, Refusal, Target},
 };
 
 const X_REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
@@ -65,7 +65,7 @@ pub fn receive<'a>(head: &'a Parts, via: &hop::Via) -> Result<Target<'a>, Proble
         return Err(Problem::new(&problem::EXPECTATION_FAILED, "only `Expect: 100-continue` is known"));
     }
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    canonical::canonical(target).map_err(|refusal| match refusal {
+    route::canonical(target).map_err(|refusal| match refusal {
         Refusal::TooLong => Problem::new(&problem::URI_TOO_LONG, refusal.as_str()),
         _ => Problem::new(&problem::MALFORMED_REQUEST, refusal.as_str()),
     })

@@ -8,7 +8,7 @@ use super::{forward, receive};
 use crate::{
     gateway::{Gateway, Host, MountedPages, Route, route::EncodedSlash},
     problem::{self, Problem},
-    route::{Found, canonical::{Target, decode_slashes}},
+    route::{Found, Target, decode_slashes},
 };
 
 /// What takes the request.
@@ -19,21 +19,21 @@ pub enum Routed<'g> {
 }
 
 /// Finds the route. A host or path that nothing serves is 404 and tells nothing more.
-pub async fn find<'g>(gateway: &'g Gateway, head: &Parts, target: &Target<'_>) -> Result<Routed<'g>, Problem> {
+pub fn find<'g>(gateway: &'g Gateway, head: &Parts, target: &Target<'_>) -> Result<Routed<'g>, Problem> {
     let host = gateway
         .hosts
         .find(receive::host(head))
         .map_err(|error| Problem::new(&problem::MALFORMED_REQUEST, error.as_str()))?;
     let found = match host {
         None => return pages(gateway, target).ok_or_else(|| not_found(head)),
-        Some(host) => lookup(host, head, target, &target.path).await,
+        Some(host) => lookup(host, head, target, &target.path),
     };
     match found {
         Outcome::Route(route) => {
             if target.encoded_slash
                 && let Some(host) = host
             {
-                refuse_ambiguous(host, head, target, &route).await?;
+                refuse_ambiguous(host, head, target, &route)?;
             }
             Ok(Routed::Route(route))
         }
@@ -51,16 +51,16 @@ enum Outcome {
     NotFound,
 }
 
-async fn lookup(host: &Host, head: &Parts, target: &Target<'_>, path: &str) -> Outcome {
-    match host.table.find(&head.method, path, target.query.as_deref(), &head.headers).await {
+fn lookup(host: &Host, head: &Parts, target: &Target<'_>, path: &str) -> Outcome {
+    match host.table.find(&head.method, path, target.query.as_deref(), &head.headers) {
         Found::Route { id, .. } => Outcome::Route(Arc::clone(&host.routes[id as usize])),
-        Found::MethodNotAllowed { allow } => Outcome::MethodNotAllowed(allow.clone()),
+        Found::MethodNotAllowed { allow } => Outcome::MethodNotAllowed(allow),
         Found::NotFound => Outcome::NotFound,
     }
 }
 
 /// `%2F` passes only where reading it as a slash would not lead elsewhere.
-async fn refuse_ambiguous(host: &Host, head: &Parts, target: &Target<'_>, route: &Arc<Route>) -> Result<(), Problem> {
+fn refuse_ambiguous(host: &Host, head: &Parts, target: &Target<'_>, route: &Arc<Route>) -> Result<(), Problem> {
     let refused = || {
         let detail = "the path holds an encoded slash (`%2F`), which two servers could read in two ways";
         Err(Problem::new(&problem::MALFORMED_REQUEST, detail))
@@ -68,7 +68,7 @@ async fn refuse_ambiguous(host: &Host, head: &Parts, target: &Target<'_>, route:
     match route.encoded_slash {
         EncodedSlash::Keep => Ok(()),
         EncodedSlash::Refuse => refused(),
-        EncodedSlash::Unambiguous => match lookup(host, head, target, &decode_slashes(&target.path)).await {
+        EncodedSlash::Unambiguous => match lookup(host, head, target, &decode_slashes(&target.path)) {
             Outcome::Route(other) if !Arc::ptr_eq(&other, route) => refused(),
             Outcome::MethodNotAllowed(_) => refused(),
             _ => Ok(()),
