@@ -13,14 +13,21 @@ pub fn explain(word: Option<&str>) -> Result<String, Diagnostic> {
     }
     if let Some(kind) = problem::ALL.iter().find(|kind| kind.slug == word) {
         let status = kind.status;
-        return Ok(format!("{} ({status}; who must act: {})\n\n{}.\n\n{}\n", kind.slug, kind.blame.as_str(), kind.title, kind.help));
+        return Ok(format!(
+            "{} ({status}; who must act: {})\n\n{}.\n\n{}\n",
+            kind.slug,
+            kind.blame.as_str(),
+            kind.title,
+            kind.help
+        ));
     }
     let words = codes::all().map(|code| code.slug).chain(problem::ALL.iter().map(|kind| kind.slug));
     let help = match suggest(word, words) {
         Some(near) => format!("did you mean `{near}`? `gatewright explain` lists all words"),
         None => "`gatewright explain` lists all words".to_owned(),
     };
-    Err(Diagnostic::error(codes::USAGE, format!("there is no diagnostic or problem called `{word}`")).help(help))
+    Err(Diagnostic::error(codes::USAGE, format!("there is no diagnostic or problem called `{word}`"))
+        .help(help))
 }
 
 fn list() -> String {
@@ -38,7 +45,9 @@ fn list() -> String {
 
 /// Doc lines as paragraphs: one space of indentation off each.
 fn paragraphs(text: &str) -> String {
-    text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line)).fold(String::new(), |out, line| out + line + "\n")
+    text.lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .fold(String::new(), |out, line| out + line + "\n")
 }
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ impl State {
     /// Creates the directory where needed and locks it.
     pub fn open(dir: PathBuf) -> Result<Self, Diagnostic> {
         create(&dir)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(dir.join(LOCK));
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(dir.join(LOCK));
         let lock = lock.map_err(|error| {
             unusable(&dir, format!("the state directory is not writable: {}", reason(&error)))
                 .help("name another with `--state DIR`, or make this one writable for the user that runs gatewright")
@@ -82,8 +83,11 @@ pub fn default_dir(identity: &[String]) -> Result<PathBuf, Diagnostic> {
         .filter(|dir| dir.is_absolute())
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")));
     let Some(base) = base else {
-        return Err(Diagnostic::error(codes::STATE_UNUSABLE, "neither XDG_STATE_HOME nor HOME says where state belongs")
-            .help("name a directory with `--state DIR`"));
+        return Err(Diagnostic::error(
+            codes::STATE_UNUSABLE,
+            "neither XDG_STATE_HOME nor HOME says where state belongs",
+        )
+        .help("name a directory with `--state DIR`"));
     };
     let absolute = |name: &String| match fs::canonicalize(name) {
         Ok(path) => path.display().to_string(),
@@ -94,7 +98,13 @@ pub fn default_dir(identity: &[String]) -> Result<PathBuf, Diagnostic> {
     let word: String = names
         .first()
         .and_then(|name| Path::new(name).file_stem())
-        .map(|stem| stem.to_string_lossy().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(24).collect())
+        .map(|stem| {
+            stem.to_string_lossy()
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+                .take(24)
+                .collect()
+        })
         .unwrap_or_default();
     Ok(base.join("gatewright").join(format!("{word}-{}", &hash[..10])))
 }

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    cache::Cache,
-    counter::Limiters,
-    policy::identity::KeyStore,
-    telemetry::Telemetry,
-    upstream::Upstreams,
+    cache::Cache, counter::Limiters, policy::identity::KeyStore, telemetry::Telemetry, upstream::Upstreams,
 };
 
 /// The live handles that every generation adopts from. One per process.

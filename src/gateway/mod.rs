@@ -3,7 +3,9 @@
 //! Requests take one `Arc` of it and keep it to their end. What must outlive a generation (upstreams,
 //! limiters, keys, key sets, the cache, metrics) lives in [`live::Live`]; a generation holds handles into it.
 
+pub mod assemble;
 pub mod live;
+pub mod plan;
 pub mod route;
 
 use std::{net::IpAddr, sync::Arc};
@@ -13,6 +15,7 @@ use http::{HeaderMap, Method, Response};
 use crate::{
     exchange::Body,
     policy::Policy,
+    problem::Problem,
     route::{HostRoutes, Hosts},
 };
 
@@ -42,8 +45,13 @@ pub struct Host {
 
 /// Pages that the gateway itself serves beside the routes.
 pub trait Pages: Send + Sync {
-    /// The page at `path`, if there is one.
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>>;
+    /// The page at `path`; `None` when it is not one of them.
+    fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<Result<Response<Body>, Problem>>;
 }
 
 /// The pages with what guards them.
@@ -108,7 +116,9 @@ mod tests {
     #[test]
     fn a_network_holds_its_addresses_in_both_spellings() {
         let net = Network::parse("10.1.0.0/16").unwrap();
-        for (address, inside) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("10.2.0.1", false), ("::1", false)] {
+        for (address, inside) in
+            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("10.2.0.1", false), ("::1", false)]
+        {
             assert_eq!(net.contains(address.parse().unwrap()), inside, "{address}");
         }
         assert!(Network::parse("0.0.0.0/0").unwrap().contains("8.8.8.8".parse().unwrap()));

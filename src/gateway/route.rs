@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 
-use crate::{policy::Policy, telemetry::{OperationMetrics, UpstreamMetrics}, upstream::Upstream};
+use crate::{
+    policy::Policy,
+    telemetry::{OperationMetrics, UpstreamMetrics},
+    upstream::Upstream,
+};
 
 /// One route.
 #[derive(Debug)]

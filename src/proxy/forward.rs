@@ -60,7 +60,11 @@ pub async fn forward(
     mut out: Outgoing<'_>,
 ) -> Result<Answer, Failed> {
     let permit = target.upstream.admit().ok_or_else(|| {
-        Problem::new(&problem::UPSTREAM_UNAVAILABLE, "every endpoint of the upstream is at its cap on requests").retry_after(1)
+        Problem::new(
+            &problem::UPSTREAM_UNAVAILABLE,
+            "every endpoint of the upstream is at its cap on requests",
+        )
+        .retry_after(1)
     })?;
     let url = target_url(&permit.endpoint().origin, target, out.path, out.query.as_deref(), credentials)?;
     let deadline = timeouts.total.map(|total| Instant::now() + total);
@@ -107,7 +111,8 @@ fn target_url(
 ) -> Result<Url, Problem> {
     let root = origin.as_str().trim_end_matches('/');
     let rest = &path[target.strip.min(path.len())..];
-    let mut text = String::with_capacity(root.len() + target.prefix.len() + path.len() + query.map_or(0, str::len) + 2);
+    let mut text =
+        String::with_capacity(root.len() + target.prefix.len() + path.len() + query.map_or(0, str::len) + 2);
     text.push_str(root);
     text.push_str(&target.prefix);
     if !rest.starts_with('/') && (!rest.is_empty() || target.prefix.is_empty()) {
@@ -156,9 +161,10 @@ impl Clock<'_> {
     /// byte of the request, so a long upload is no slow upstream.
     fn next(&self, start: Instant) -> (Instant, Reason) {
         let silence = match self.upload {
-            Some(upload) if upload.state() == UploadState::Running => {
-                (upload.last_progress() + self.timeouts.idle.max(self.timeouts.first_byte), Reason::IdleTimeout)
-            }
+            Some(upload) if upload.state() == UploadState::Running => (
+                upload.last_progress() + self.timeouts.idle.max(self.timeouts.first_byte),
+                Reason::IdleTimeout,
+            ),
             Some(upload) => (upload.last_progress() + self.timeouts.first_byte, Reason::FirstByteTimeout),
             None => (start + self.timeouts.connect.max(self.timeouts.first_byte), Reason::FirstByteTimeout),
         };
@@ -205,7 +211,8 @@ fn failed(failure: Failure, permit: &Permit, upload: Option<&Upload>, limit: u64
             Problem::new(&problem::REQUEST_TIMEOUT, "the request body stopped arriving").cause(&failure)
         }
         Some(UploadState::Broken) => {
-            Problem::new(&problem::MALFORMED_REQUEST, "the request body ended before it was complete").cause(&failure)
+            Problem::new(&problem::MALFORMED_REQUEST, "the request body ended before it was complete")
+                .cause(&failure)
         }
         _ => {
             permit.endpoint().failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::{
     exchange::Body,
-    policy::{Context, Policy, Verdict, Findings},
+    policy::{Context, Findings, Policy, Verdict},
     problem::Problem,
 };
 

@@ -65,6 +65,12 @@ impl Proxy {
         record.deliver(response)
     }
 
+    /// The answer to what never became a request: a refused head, a panic, a connection over the limit.
+    pub fn refuse(&self, connection: Connection, problem: Problem) -> Response<Body> {
+        let gateway = self.current.load_full();
+        shape::refuse_unrouted(&gateway, &self.live.telemetry, connection, problem)
+    }
+
     /// The steps up to the answer, or to the refusal.
     async fn answer(
         &self,
@@ -106,8 +112,12 @@ impl Proxy {
         };
 
         record.enter(Step::Forward);
-        let source = Source { via: &self.via, gateway, connection, route: &route, head, target: &target, found, record };
-        let outgoing = outgoing::outgoing(&source, &lookup, body);
+        let outgoing = {
+            let target = &target;
+            let source =
+                Source { via: &self.via, gateway, connection, route: &route, head, target, found, record };
+            outgoing::outgoing(&source, &lookup, body)
+        };
         let answer =
             forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
         record.forwarded(&answer);
@@ -139,5 +149,5 @@ async fn page(
     mounted
         .pages
         .answer(&head.method, &target.path, &head.headers)
-        .ok_or_else(|| routing::not_found(head))
+        .unwrap_or_else(|| Err(routing::not_found(head)))
 }

@@ -60,7 +60,12 @@ fn lookup(host: &Host, head: &Parts, target: &Target<'_>, path: &str) -> Outcome
 }
 
 /// `%2F` passes only where reading it as a slash would not lead elsewhere.
-fn refuse_ambiguous(host: &Host, head: &Parts, target: &Target<'_>, route: &Arc<Route>) -> Result<(), Problem> {
+fn refuse_ambiguous(
+    host: &Host,
+    head: &Parts,
+    target: &Target<'_>,
+    route: &Arc<Route>,
+) -> Result<(), Problem> {
     let refused = || {
         let detail = "the path holds an encoded slash (`%2F`), which two servers could read in two ways";
         Err(Problem::new(&problem::MALFORMED_REQUEST, detail))
@@ -89,7 +94,8 @@ pub fn admit(route: &Route, head: &Parts, target: &Target<'_>) -> Result<(), Pro
         let detail = format!("path and query may hold at most {} bytes", route.uri_limit);
         return Err(Problem::new(&problem::URI_TOO_LONG, detail));
     }
-    let declared = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let declared =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: u64| length > route.body_limit) {
         return Err(forward::too_large(route.body_limit));
     }
@@ -100,7 +106,10 @@ pub fn admit(route: &Route, head: &Parts, target: &Target<'_>) -> Result<(), Pro
 pub fn not_found(head: &Parts) -> Problem {
     let method = if head.method == Method::GET { "" } else { head.method.as_str() };
     let space = if method.is_empty() { "" } else { " " };
-    Problem::new(&problem::ROUTE_NOT_FOUND, format!("nothing is served at {method}{space}`{}`", shown(head.uri.path())))
+    Problem::new(
+        &problem::ROUTE_NOT_FOUND,
+        format!("nothing is served at {method}{space}`{}`", shown(head.uri.path())),
+    )
 }
 
 /// A path as far as it helps in an answer.

@@ -8,10 +8,11 @@ use super::{
     receive::{self, Connection},
 };
 use crate::{
-    exchange::Body,
+    exchange::{Body, RequestId, now_ms},
     gateway::Gateway,
     policy::Findings,
     problem::{Blame, Problem},
+    telemetry::Telemetry,
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,6 +41,23 @@ pub fn shape(
     response
 }
 
+/// The answer to a request of which there is no head: it has an id and counts as a problem, no more.
+pub fn refuse_unrouted(
+    gateway: &Gateway,
+    telemetry: &Telemetry,
+    connection: Connection,
+    problem: Problem,
+) -> Response<Body> {
+    telemetry.metrics.problem(problem.kind);
+    let id = RequestId::generate(now_ms(), fastrand::u128(..));
+    log(&problem, id.as_str());
+    let mut response = problem.into_response(&type_base(gateway, connection, ""), id.as_str());
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    response
+}
+
 fn refuse(
     gateway: &Gateway,
     connection: Connection,
@@ -50,14 +68,25 @@ fn refuse(
     record.problem = Some(problem.kind);
     record.cause.clone_from(&problem.cause);
     let id = record.request_id.as_str();
-    if problem.kind.blame == Blame::Gateway {
-        tracing::error!(request_id = id, code = problem.kind.slug, cause = problem.cause, "{}", problem.detail);
-    } else if problem.kind.blame == Blame::Upstream {
-        tracing::warn!(request_id = id, code = problem.kind.slug, cause = problem.cause, "{}", problem.detail);
-    }
-    let base = match &gateway.problem_path {
-        Some(path) => format!("{}://{}{path}", connection.scheme, receive::host(head)),
+    log(&problem, id);
+    problem.into_response(&type_base(gateway, connection, receive::host(head)), id)
+}
+
+/// What stands before the word in a problem's `type`: the address of its page on this gateway, else a URN.
+fn type_base(gateway: &Gateway, connection: Connection, host: &str) -> String {
+    match &gateway.problem_path {
+        Some(path) if !host.is_empty() => format!("{}://{host}{path}", connection.scheme),
+        Some(path) => path.to_string(),
         None => "urn:gatewright:problem:".to_owned(),
-    };
-    problem.into_response(&base, id)
+    }
+}
+
+/// The operator's half. A client's own fault stays out of the log: the access log has it.
+fn log(problem: &Problem, request_id: &str) {
+    let (code, cause) = (problem.kind.slug, problem.cause.as_deref());
+    match problem.kind.blame {
+        Blame::Client => {}
+        Blame::Upstream => tracing::warn!(request_id, code, cause, "{}", problem.detail),
+        Blame::Gateway => tracing::error!(request_id, code, cause, "{}", problem.detail),
+    }
 }
