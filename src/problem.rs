@@ -72,6 +72,7 @@ problems! {
     EXPECTATION_FAILED "expectation-failed" EXPECTATION_FAILED Client "http_request_error" "the expectation cannot be met" => "Only `Expect: 100-continue` is known.";
     MISDIRECTED "misdirected-request" MISDIRECTED_REQUEST Client "http_request_denied" "the connection does not serve this host" => "Open a new connection for this host.";
     REQUEST_INVALID "request-invalid" UNPROCESSABLE_ENTITY Client "http_request_denied" "the request does not match the API description" => "`errors` names each part that does not match, with its place.";
+    CHANGE_REFUSED "change-refused" UNPROCESSABLE_ENTITY Client "http_request_denied" "the change was refused and nothing was changed" => "Only the admin API answers so. `diagnostics` says what is wrong, where, and what to do; what was in force stays in force.";
     RATE_LIMITED "rate-limited" TOO_MANY_REQUESTS Client "http_request_denied" "too many requests" => "Wait as long as `Retry-After` says. `RateLimit` and `RateLimit-Policy` tell what is left and what the limit is.";
     HEADERS_TOO_LARGE "headers-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE Client "http_request_denied" "the request header fields are too large" => "Send fewer or smaller header fields; often a cookie has grown too large.";
     INTERNAL "internal" INTERNAL_SERVER_ERROR Gateway "proxy_internal_error" "the gateway failed" => "This is a fault of the gateway. Search the log for the request id.";

@@ -135,7 +135,7 @@ pub(super) fn problem(prefix: &str, kind: &'static Kind) -> String {
 fn example(prefix: &str, kind: &'static Kind) -> String {
     let problem = Problem::new(kind, "what was wrong with this very request");
     let response =
-        problem.into_response(&format!("https://api.example.com{prefix}/problems"), "01J9ZKEXAMPLE");
+        problem.into_response(&format!("https://api.example.com{prefix}/problems/"), "01J9ZKEXAMPLE");
     let mut text = format!("HTTP/1.1 {}\n", kind.status);
     for (name, value) in response.headers() {
         let _ = writeln!(text, "{name}: {}", value.to_str().unwrap_or_default());

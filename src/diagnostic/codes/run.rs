@@ -5,6 +5,7 @@ use super::codes;
 codes! { RUN:
     /// A file or folder that was named cannot be read.
     FILE_UNREADABLE = "file-unreadable";
+<<<<<<< HEAD
     /// The description's address did not give one.
     ///
     /// The address must answer with the description itself within 30 seconds and 80 MB.
@@ -38,4 +39,11 @@ codes! { RUN:
     ADDRESS_FORBIDDEN = "address-forbidden";
     /// No interface of this machine has the address, or the system cannot use it.
     ADDRESS_NOT_AVAILABLE = "address-not-available";
+=======
+    /// The token of the admin API cannot be written into the state directory.
+    ///
+    /// Calls that change something need the text of `admin.token`. Make the state directory writable for the
+    /// user that runs gatewright, or name another with `--state DIR`.
+    ADMIN_TOKEN = "admin-token";
+>>>>>>> telemetry
 }
