@@ -20,7 +20,7 @@ check: ## Formatting, lints, house rules (tests/tidy.rs), licences and duplicate
 	@tests/setup.sh build check
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked --test tidy
+	cargo test --locked --test tidy -- --show-output
 	tests/.tools/bin/cargo-deny check bans licenses sources
 
 bench: ## Measure CPU per request beside nginx and HAProxy, start, import; prints a table
