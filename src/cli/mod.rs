@@ -1,6 +1,7 @@
 //! The command line: what people type, and what they see.
 
 mod args;
+mod demo;
 mod explain;
 mod serve;
 mod state;

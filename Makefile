@@ -1,0 +1,41 @@
+# `make` alone prints the page of help below. Each target sets up what it needs and says what it installs.
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench soak docs clean
+
+help: ## Show this page
+	@printf 'Gatewright: your OpenAPI description, running.\n\n'
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Build the release and start the demo: an upstream and a gateway before it, all on loopback
+	@tests/setup.sh build
+	cargo run --release --locked -- demo
+
+test: ## Run every test: unit, integration against real servers, browser
+	@tests/setup.sh build test
+	cargo test --locked
+	@if [ -x tests/browser/run ]; then tests/browser/run; fi
+
+check: ## Formatting, lints, house rules (tests/tidy.rs), licences and duplicate dependencies
+	@tests/setup.sh build check
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --test tidy -- --show-output
+	tests/.tools/bin/cargo-deny check bans licenses sources
+
+bench: ## Measure CPU per request beside nginx and HAProxy, start, import; prints a table
+	@tests/setup.sh build bench
+	cargo build --release --locked
+	python3 tests/bench/run.py
+
+soak: ## The long scenarios in their full size (10 GB bodies, minutes of load)
+	@tests/setup.sh build test
+	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: --nocapture
+
+docs: ## Write the generated reference anew and build the documentation of the code
+	UPDATE=1 cargo test --locked --lib -- written_anew
+	cargo doc --locked --no-deps --document-private-items
+
+clean: ## Remove what was built and the tools that the tests installed
+	cargo clean
+	rm -rf tests/.tools tests/*/node_modules
