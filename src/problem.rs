@@ -72,6 +72,7 @@ problems! {
     EXPECTATION_FAILED "expectation-failed" EXPECTATION_FAILED Client "http_request_error" "the expectation cannot be met" => "Only `Expect: 100-continue` is known.";
     MISDIRECTED "misdirected-request" MISDIRECTED_REQUEST Client "http_request_denied" "the connection does not serve this host" => "Open a new connection for this host.";
     REQUEST_INVALID "request-invalid" UNPROCESSABLE_ENTITY Client "http_request_denied" "the request does not match the API description" => "`errors` names each part that does not match, with its place.";
+    CHANGE_REFUSED "change-refused" UNPROCESSABLE_ENTITY Client "http_request_denied" "the change was refused and nothing was changed" => "Only the admin API answers so. `diagnostics` says what is wrong, where, and what to do; what was in force stays in force.";
     RATE_LIMITED "rate-limited" TOO_MANY_REQUESTS Client "http_request_denied" "too many requests" => "Wait as long as `Retry-After` says. `RateLimit` and `RateLimit-Policy` tell what is left and what the limit is.";
     HEADERS_TOO_LARGE "headers-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE Client "http_request_denied" "the request header fields are too large" => "Send fewer or smaller header fields; often a cookie has grown too large.";
     INTERNAL "internal" INTERNAL_SERVER_ERROR Gateway "proxy_internal_error" "the gateway failed" => "This is a fault of the gateway. Search the log for the request id.";
@@ -80,6 +81,7 @@ problems! {
     UPSTREAM_PROTOCOL_ERROR "upstream-protocol-error" BAD_GATEWAY Upstream "http_protocol_error" "the upstream's answer is not valid HTTP" => "Operator: the log says what was wrong. A restarting or overloaded upstream often cuts its answers short.";
     UPSTREAM_UNAVAILABLE "upstream-unavailable" SERVICE_UNAVAILABLE Upstream "destination_unavailable" "the upstream cannot take the request now" => "Try again as `Retry-After` says. Operator: see the upstream's health and its cap on requests.";
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE Gateway "connection_limit_reached" "the gateway is at its limit" => "Try again as `Retry-After` says.";
+    ISSUER_UNAVAILABLE "issuer-unavailable" SERVICE_UNAVAILABLE Upstream "destination_unavailable" "the issuer's keys cannot be had" => "The token cannot be checked while the keys of its issuer are missing. Operator: the log says why the key set at `jwks` could not be read.";
     UPSTREAM_TIMEOUT "upstream-timeout" GATEWAY_TIMEOUT Upstream "http_response_timeout" "the upstream did not answer in time" => "Operator: the timeouts are `timeouts.connect`, `first_byte`, `idle` and `total` of the route.";
     NOT_CACHED "not-cached" GATEWAY_TIMEOUT Client "http_request_denied" "nothing is stored that may answer" => "The request allows only a stored answer (`Cache-Control: only-if-cached`) and none is fit.";
     LOOP_DETECTED "loop-detected" LOOP_DETECTED Client "proxy_loop_detected" "the request came through this gateway before" => "An upstream points back at the gateway. Operator: correct the upstream's address.";
@@ -158,12 +160,13 @@ impl Problem {
         self
     }
 
-    /// Writes the answer. `base` is the absolute address of the problem pages, without a slash at its end.
+    /// Writes the answer. `base` is what stands before the slug in `type`: the address of the problem pages
+    /// with a slash at its end, or a URN with its colon.
     #[must_use]
     pub fn into_response(self, base: &str, request_id: &str) -> Response<Body> {
         let kind = self.kind;
         let mut document = json!({
-            "type": format!("{base}/{}", kind.slug),
+            "type": format!("{base}{}", kind.slug),
             "title": kind.title,
             "status": kind.status.as_u16(),
             "detail": self.detail,

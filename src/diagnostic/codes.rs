@@ -4,10 +4,12 @@
 
 mod config;
 mod import;
+mod policy;
 mod run;
 
 pub use config::*;
 pub use import::*;
+pub use policy::*;
 pub use run::*;
 
 /// One row of the table: the word and what it means at length.
@@ -33,7 +35,7 @@ pub(super) use codes;
 
 /// All codes, by area.
 pub fn all() -> impl Iterator<Item = Code> {
-    [import::IMPORT, config::CONFIG, run::RUN].into_iter().flatten().copied()
+    [import::IMPORT, config::CONFIG, policy::POLICY, run::RUN].into_iter().flatten().copied()
 }
 
 /// The row of a word.

@@ -1,1 +1,153 @@
-//! proxy
+//! The spine: the life of one request, readable from top to bottom.
+//!
+//! ```text
+//! Receive > Route > Guard > Lookup > Forward (Store while streaming) > Shape > Finish
+//! ```
+//!
+//! Each step is a file of its own; steps return here and never call each other. A step that refuses gives
+//! back a [`Problem`]; whatever the outcome, the answer is shaped once and its record finished once.
+
+mod body;
+mod finish;
+mod forward;
+mod guard;
+mod hop;
+mod lookup;
+mod outgoing;
+mod receive;
+mod routing;
+mod shape;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response, request::Parts};
+use hyper::body::Incoming;
+
+use crate::{
+    exchange::{Body, now_ms},
+    gateway::{Gateway, Live, MountedPages},
+    policy::Findings,
+    problem::Problem,
+    route::Target,
+    telemetry::Step,
+};
+use finish::Record;
+use guard::Guarded;
+use lookup::Looked;
+use outgoing::Source;
+use routing::Routed;
+
+pub use hop::Via;
+pub use receive::Connection;
+
+/// The data plane's one entrance, shared by all workers.
+pub struct Proxy {
+    pub live: Arc<Live>,
+    pub current: ArcSwap<Gateway>,
+    pub via: Via,
+}
+
+impl Proxy {
+    /// Takes one request to its answer. Dropping the future (the client hung up) cancels the upstream call
+    /// and still emits the access event.
+    pub async fn handle(&self, connection: Connection, request: Request<Incoming>) -> Response<Body> {
+        let gateway = self.current.load_full();
+        let (head, body) = request.into_parts();
+        let head = Arc::new(head);
+        let client = receive::client_address(&gateway, &head.headers, connection.peer);
+        let request_id = receive::request_id(&head.headers, now_ms());
+        let mut record = Record::begin(&self.live.telemetry, &head, request_id, client, gateway.number);
+        let mut found = Findings::default();
+        let outcome = self.answer(&gateway, connection, &head, body, &mut record, &mut found).await;
+        record.enter(Step::Shape);
+        let response = shape::shape(&gateway, connection, &head, &mut record, found, outcome);
+        record.deliver(response)
+    }
+
+    /// The answer to what never became a request: a refused head, a panic, a connection over the limit.
+    pub fn refuse(&self, connection: Connection, problem: Problem) -> Response<Body> {
+        let gateway = self.current.load_full();
+        shape::refuse_unrouted(&gateway, &self.live.telemetry, connection, problem)
+    }
+
+    /// The steps up to the answer, or to the refusal.
+    async fn answer(
+        &self,
+        gateway: &Gateway,
+        connection: Connection,
+        head: &Parts,
+        body: Incoming,
+        record: &mut Record,
+        found: &mut Findings,
+    ) -> Result<Response<Body>, Problem> {
+        let target = receive::receive(head, &self.via)?;
+        record.enter(Step::Route);
+        let route = match routing::find(gateway, head, &target)? {
+            Routed::Route(route) => route,
+            Routed::Pages(pages) => return page(pages, head, &target, record, found).await,
+        };
+        record.routed(&route);
+        routing::admit(&route, head, &target)?;
+
+        record.enter(Step::Guard);
+        let query = target.query.as_deref();
+        match guard::guard(&route.policies, &head.headers, query, record.client, record.now_ms()).await {
+            Guarded::Admitted(findings) => *found = findings,
+            Guarded::Answered(response, findings) => {
+                *found = findings;
+                return Ok(*response);
+            }
+            Guarded::Refused(problem, findings) => {
+                *found = findings;
+                return Err(*problem);
+            }
+        }
+        record.caller(found);
+
+        record.enter(Step::Lookup);
+        let lookup = match lookup::lookup(&self.live, &route, head, &target, found, record).await? {
+            Looked::Answered(response) => return Ok(response),
+            Looked::Unanswered(lookup) => lookup,
+        };
+
+        record.enter(Step::Forward);
+        let outgoing = {
+            let target = &target;
+            let source =
+                Source { via: &self.via, gateway, connection, route: &route, head, target, found, record };
+            outgoing::outgoing(&source, &lookup, body)
+        };
+        let answer =
+            forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
+        record.forwarded(&answer);
+        lookup.settle(answer, record).await
+    }
+}
+
+/// Answers with a page of the gateway's own, to those who may see it.
+async fn page(
+    mounted: &MountedPages,
+    head: &Parts,
+    target: &Target<'_>,
+    record: &mut Record,
+    found: &mut Findings,
+) -> Result<Response<Body>, Problem> {
+    record.enter(Step::Guard);
+    let query = target.query.as_deref();
+    match guard::guard(&mounted.policies, &head.headers, query, record.client, record.now_ms()).await {
+        Guarded::Admitted(findings) => *found = findings,
+        Guarded::Answered(response, findings) => {
+            *found = findings;
+            return Ok(*response);
+        }
+        Guarded::Refused(problem, findings) => {
+            *found = findings;
+            return Err(*problem);
+        }
+    }
+    mounted
+        .pages
+        .answer(&head.method, &target.path, &head.headers)
+        .unwrap_or_else(|| Err(routing::not_found(head)))
+}

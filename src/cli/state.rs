@@ -1,0 +1,144 @@
+//! The state directory: where it is, that it is writable, and that one gateway at a time uses it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{
+    diagnostic::{Diagnostic, codes},
+    provider::source::reason,
+};
+
+/// A state directory in use; the lock goes with it.
+#[derive(Debug)]
+pub struct State {
+    pub dir: PathBuf,
+    /// Held, never read: closing it gives the directory free.
+    _lock: File,
+    /// Removed at the end, for `demo`.
+    _temporary: Option<Temporary>,
+}
+
+const LOCK: &str = "lock";
+/// Holds the address of the admin listener while a gateway runs, for the commands that talk to it.
+pub const ADMIN_ADDRESS: &str = "admin.address";
+
+impl State {
+    /// Creates the directory where needed and locks it.
+    pub fn open(dir: PathBuf) -> Result<Self, Diagnostic> {
+        create(&dir)?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(dir.join(LOCK));
+        let lock = lock.map_err(|error| {
+            unusable(&dir, format!("the state directory is not writable: {}", reason(&error)))
+                .help("name another with `--state DIR`, or make this one writable for the user that runs gatewright")
+        })?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(unusable(&dir, "another gatewright uses the state directory".to_owned())
+                .help("stop that one, or give this one a directory of its own with `--state DIR`"));
+        }
+        Ok(Self { dir, _lock: lock, _temporary: None })
+    }
+
+    /// A directory that goes when the process ends.
+    pub fn temporary() -> Result<Self, Diagnostic> {
+        let dir = std::env::temp_dir().join(format!("gatewright-{}", std::process::id()));
+        let mut state = Self::open(dir.clone())?;
+        state._temporary = Some(Temporary(dir));
+        Ok(state)
+    }
+
+    /// Writes a small file that others can read at any time whole or not at all.
+    pub fn write(&self, name: &str, text: &str) -> std::io::Result<()> {
+        let (path, draft) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(draft, path)
+    }
+
+    pub fn remove(&self, name: &str) {
+        let _ = fs::remove_file(self.dir.join(name));
+    }
+}
+
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The directory of a configuration: under the XDG state directory, named by what is run so that two
+/// configurations never share a cache.
+pub fn default_dir(identity: &[String]) -> Result<PathBuf, Diagnostic> {
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute())
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")));
+    let Some(base) = base else {
+        return Err(Diagnostic::error(
+            codes::STATE_UNUSABLE,
+            "neither XDG_STATE_HOME nor HOME says where state belongs",
+        )
+        .help("name a directory with `--state DIR`"));
+    };
+    let absolute = |name: &String| match fs::canonicalize(name) {
+        Ok(path) => path.display().to_string(),
+        Err(_) => name.clone(),
+    };
+    let names: Vec<String> = identity.iter().map(absolute).collect();
+    let hash = blake3::hash(names.join("\n").as_bytes()).to_hex();
+    let word: String = names
+        .first()
+        .and_then(|name| Path::new(name).file_stem())
+        .map(|stem| {
+            stem.to_string_lossy()
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+                .take(24)
+                .collect()
+        })
+        .unwrap_or_default();
+    Ok(base.join("gatewright").join(format!("{word}-{}", &hash[..10])))
+}
+
+fn create(dir: &Path) -> Result<(), Diagnostic> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        unusable(dir, format!("the state directory cannot be created: {}", reason(&error)))
+            .help("name another with `--state DIR`")
+    })
+}
+
+fn unusable(dir: &Path, title: String) -> Diagnostic {
+    Diagnostic::error(codes::STATE_UNUSABLE, title).file(dir.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_serves_one_gateway_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = State::open(dir.path().join("a")).unwrap();
+        let second = State::open(dir.path().join("a")).unwrap_err();
+        assert!(second.title.contains("another gatewright"), "{second:?}");
+        drop(first);
+        assert!(State::open(dir.path().join("a")).is_ok());
+    }
+
+    #[test]
+    fn two_configurations_never_share_a_directory() {
+        let one = default_dir(&["a/petstore.yaml".into()]).unwrap();
+        let two = default_dir(&["b/petstore.yaml".into()]).unwrap();
+        assert_ne!(one, two);
+        assert!(one.to_string_lossy().contains("petstore-"));
+    }
+}

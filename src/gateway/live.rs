@@ -1,0 +1,17 @@
+//! State that outlives a generation, in registries keyed by stable identity.
+
+use std::sync::Arc;
+
+use crate::{
+    cache::Cache, counter::Limiters, policy::identity::KeyStore, telemetry::Telemetry, upstream::Upstreams,
+};
+
+/// The live handles that every generation adopts from. One per process.
+pub struct Live {
+    pub telemetry: Arc<Telemetry>,
+    pub upstreams: Upstreams,
+    pub limiters: Arc<Limiters>,
+    pub keys: Arc<KeyStore>,
+    /// `None` when the cache is off.
+    pub cache: Option<Cache>,
+}

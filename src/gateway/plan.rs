@@ -1,0 +1,80 @@
+//! What a generation is to be: plain data, no live handles. `config` makes it, [`super::assemble`] builds from it.
+
+use std::sync::Arc;
+
+use super::{
+    Network,
+    route::{EncodedSlash, Rewrite, Timeouts},
+};
+use crate::{
+    cache::RouteCacheOptions,
+    diagnostic::Place,
+    policy::{identity::consumer, rate_limit, security},
+    route::{Conditions, Methods, Template},
+    upstream::UpstreamKey,
+};
+
+/// One generation before it is built.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub hosts: Vec<HostPlan>,
+    pub trusted_proxies: Vec<Network>,
+    pub consumers: Vec<consumer::Config>,
+    /// Where the documentation lies, when there is any, and whether it asks for a credential.
+    pub docs: Option<DocsPlan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocsPlan {
+    pub prefix: String,
+    pub protected: bool,
+}
+
+/// The routes of one virtual host: a name, `*.` and a name, or `*` for every other.
+#[derive(Debug)]
+pub struct HostPlan {
+    pub host: String,
+    pub routes: Vec<RoutePlan>,
+}
+
+/// One route. What many routes have in common is shared.
+#[derive(Clone, Debug)]
+pub struct RoutePlan {
+    pub methods: Vec<Methods>,
+    pub template: Template,
+    pub conditions: Conditions,
+    pub spans: Vec<String>,
+    pub api: Arc<str>,
+    /// The operation's id, else method and path: unique within the API.
+    pub operation: Arc<str>,
+    /// Method and served path, for people.
+    pub shown: String,
+    pub security: SecurityPlan,
+    /// The limits in force, and where they are written.
+    pub rate_limits: Arc<[rate_limit::Config]>,
+    pub limits_written: Arc<str>,
+    pub upstream: Arc<UpstreamKey>,
+    pub strip: usize,
+    pub prefix: Arc<str>,
+    pub rewrite: Rewrite,
+    pub timeouts: Timeouts,
+    pub body_limit: u64,
+    pub uri_limit: usize,
+    pub encoded_slash: EncodedSlash,
+    pub cache: Option<RouteCacheOptions>,
+    /// Query parameters that carry credentials.
+    pub secret_params: Vec<String>,
+    /// Where the route is written, for what is found when it is built.
+    pub place: Place,
+}
+
+/// Who may call a route.
+#[derive(Clone, Debug)]
+pub struct SecurityPlan {
+    pub mode: security::Mode,
+    /// The mode stands in the configuration.
+    pub explicit: bool,
+    pub public: bool,
+    pub forward_credentials: bool,
+    pub requirements: Option<Vec<security::Requirement>>,
+}

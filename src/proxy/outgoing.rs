@@ -1,0 +1,78 @@
+//! The second half of Forward's preparation: the head of the request as the upstream shall see it.
+
+use http::{HeaderMap, HeaderName, header, request::Parts};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::{
+    finish::Record,
+    forward::Outgoing,
+    hop::{self, Via},
+    lookup::Lookup,
+    receive::{self, Connection},
+};
+use crate::{
+    gateway::{Gateway, Route, route::Credential},
+    policy::Findings,
+    route::Target,
+};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Everything the head of the upstream's request is made from.
+pub struct Source<'a> {
+    pub via: &'a Via,
+    pub gateway: &'a Gateway,
+    pub connection: Connection,
+    pub route: &'a Route,
+    pub head: &'a Parts,
+    pub target: &'a Target<'a>,
+    pub found: &'a Findings,
+    pub record: &'a Record,
+}
+
+/// Builds it: the caller's fields without those of its hop and without the credentials that were checked
+/// here, then what the gateway adds.
+pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup, body: Incoming) -> Outgoing<'a> {
+    let Source { route, head, target, found, .. } = *from;
+    let mut headers = head.headers.clone();
+    hop::strip(&mut headers);
+    headers.remove(header::EXPECT);
+    if !route.rewrite.preserve_host {
+        headers.remove(header::HOST);
+    }
+    found.strip.apply(&mut headers);
+    let client = hop::Client {
+        peer: from.connection.peer,
+        trusted: !from.gateway.trusted_proxies.is_empty() && from.gateway.trusts(from.connection.peer),
+        scheme: from.connection.scheme,
+        host: receive::host(head),
+    };
+    hop::set_forwarded(&mut headers, client, route.rewrite.client_address);
+    hop::add_via(&mut headers, head.version, from.via);
+    if let Ok(id) = from.record.request_id.as_str().parse() {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    route.rewrite.request.apply(&mut headers);
+    present(&mut headers, &route.rewrite.credentials);
+    lookup.condition(&mut headers);
+    let query = target.query.as_deref().and_then(|query| found.strip.query(query));
+    Outgoing {
+        method: &head.method,
+        path: &target.path,
+        query,
+        headers,
+        body: (!body.is_end_stream()).then_some(body),
+        body_limit: route.body_limit,
+        worker: from.connection.worker,
+    }
+}
+
+/// The gateway's own credentials replace whatever the caller sent under their names.
+fn present(headers: &mut HeaderMap, credentials: &[Credential]) {
+    for credential in credentials {
+        if let Credential::Header(name, value) = credential {
+            headers.insert(name, value.clone());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Route: from host, method, path, query and headers to one route, or to 404 and 405.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, header, request::Parts};
+
+use super::{forward, receive};
+use crate::{
+    gateway::{Gateway, Host, MountedPages, Route, route::EncodedSlash},
+    problem::{self, Problem},
+    route::{Found, Target, decode_slashes},
+};
+
+/// What takes the request.
+pub enum Routed<'g> {
+    Route(Arc<Route>),
+    /// No route does, and the path belongs to the gateway's own pages.
+    Pages(&'g MountedPages),
+}
+
+/// Finds the route. A host or path that nothing serves is 404 and tells nothing more.
+pub fn find<'g>(gateway: &'g Gateway, head: &Parts, target: &Target<'_>) -> Result<Routed<'g>, Problem> {
+    let host = gateway
+        .hosts
+        .find(receive::host(head))
+        .map_err(|error| Problem::new(&problem::MALFORMED_REQUEST, error.as_str()))?;
+    let found = match host {
+        None => return pages(gateway, target).ok_or_else(|| not_found(head)),
+        Some(host) => lookup(host, head, target, &target.path),
+    };
+    match found {
+        Outcome::Route(route) => {
+            if target.encoded_slash
+                && let Some(host) = host
+            {
+                refuse_ambiguous(host, head, target, &route)?;
+            }
+            Ok(Routed::Route(route))
+        }
+        Outcome::NotFound => pages(gateway, target).ok_or_else(|| not_found(head)),
+        Outcome::MethodNotAllowed(allow) => {
+            let detail = format!("`{}` takes {}", target.path, allow.to_str().unwrap_or_default());
+            Err(Problem::new(&problem::METHOD_NOT_ALLOWED, detail).header(header::ALLOW, allow))
+        }
+    }
+}
+
+enum Outcome {
+    Route(Arc<Route>),
+    MethodNotAllowed(HeaderValue),
+    NotFound,
+}
+
+fn lookup(host: &Host, head: &Parts, target: &Target<'_>, path: &str) -> Outcome {
+    match host.table.find(&head.method, path, target.query.as_deref(), &head.headers) {
+        Found::Route { id, .. } => Outcome::Route(Arc::clone(&host.routes[id as usize])),
+        Found::MethodNotAllowed { allow } => Outcome::MethodNotAllowed(allow),
+        Found::NotFound => Outcome::NotFound,
+    }
+}
+
+/// `%2F` passes only where reading it as a slash would not lead elsewhere.
+fn refuse_ambiguous(
+    host: &Host,
+    head: &Parts,
+    target: &Target<'_>,
+    route: &Arc<Route>,
+) -> Result<(), Problem> {
+    let refused = || {
+        let detail = "the path holds an encoded slash (`%2F`), which two servers could read in two ways";
+        Err(Problem::new(&problem::MALFORMED_REQUEST, detail))
+    };
+    match route.encoded_slash {
+        EncodedSlash::Keep => Ok(()),
+        EncodedSlash::Refuse => refused(),
+        EncodedSlash::Unambiguous => match lookup(host, head, target, &decode_slashes(&target.path)) {
+            Outcome::Route(other) if !Arc::ptr_eq(&other, route) => refused(),
+            Outcome::MethodNotAllowed(_) => refused(),
+            _ => Ok(()),
+        },
+    }
+}
+
+fn pages<'g>(gateway: &'g Gateway, target: &Target<'_>) -> Option<Routed<'g>> {
+    let pages = gateway.pages.as_ref()?;
+    let rest = target.path.strip_prefix(&*pages.prefix)?;
+    (rest.is_empty() || rest.starts_with('/') || pages.prefix.ends_with('/')).then_some(Routed::Pages(pages))
+}
+
+/// The bounds of the route that can be judged by the head alone.
+pub fn admit(route: &Route, head: &Parts, target: &Target<'_>) -> Result<(), Problem> {
+    let length = target.path.len() + target.query.as_ref().map_or(0, |query| query.len() + 1);
+    if length > route.uri_limit {
+        let detail = format!("path and query may hold at most {} bytes", route.uri_limit);
+        return Err(Problem::new(&problem::URI_TOO_LONG, detail));
+    }
+    let declared =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: u64| length > route.body_limit) {
+        return Err(forward::too_large(route.body_limit));
+    }
+    Ok(())
+}
+
+/// The refusal of what nothing serves.
+pub fn not_found(head: &Parts) -> Problem {
+    let method = if head.method == Method::GET { "" } else { head.method.as_str() };
+    let space = if method.is_empty() { "" } else { " " };
+    Problem::new(
+        &problem::ROUTE_NOT_FOUND,
+        format!("nothing is served at {method}{space}`{}`", shown(head.uri.path())),
+    )
+}
+
+/// A path as far as it helps in an answer.
+fn shown(path: &str) -> &str {
+    match path.char_indices().nth(200) {
+        Some((end, _)) => &path[..end],
+        None => path,
+    }
+}

@@ -1,0 +1,73 @@
+//! What telemetry reads of the server: plain counters, no labels, no locks.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Counts over all workers since the process began; `open` is a level.
+#[derive(Debug, Default)]
+pub struct Stats {
+    open: AtomicUsize,
+    accepted: AtomicU64,
+    over_limit: AtomicU64,
+    accept_errors: AtomicU64,
+    panics: AtomicU64,
+}
+
+impl Stats {
+    /// Client connections open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections taken, those refused at the limit included.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Connections answered 503 or dropped because `limits.connections` was reached.
+    pub fn over_limit(&self) -> u64 {
+        self.over_limit.load(Ordering::Relaxed)
+    }
+
+    /// Failures of accept(2) itself, such as no file descriptor left.
+    pub fn accept_errors(&self) -> u64 {
+        self.accept_errors.load(Ordering::Relaxed)
+    }
+
+    /// Requests that ended in a panic and were answered 500.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_accept_error(&self) {
+        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an accepted connection; `Err` when it is one more than `limit`.
+    pub(super) fn enter(self: &std::sync::Arc<Self>, limit: usize) -> Result<Open, OverLimit> {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        if self.open.fetch_add(1, Ordering::Relaxed) < limit {
+            return Ok(Open(self.clone()));
+        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.over_limit.fetch_add(1, Ordering::Relaxed);
+        Err(OverLimit)
+    }
+}
+
+/// One more connection than may be open.
+#[derive(Debug)]
+pub(super) struct OverLimit;
+
+/// A connection's place in the count; given back when the connection's stream is dropped.
+#[derive(Debug)]
+pub(super) struct Open(std::sync::Arc<Stats>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

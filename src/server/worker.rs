@@ -1,0 +1,123 @@
+//! One thread per core: a `current_thread` runtime, its own listening sockets, its own service.
+
+use std::{io, net::TcpListener as StdListener, sync::Arc, thread, time::Duration};
+
+use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc, task::JoinSet, time::timeout};
+
+use super::{
+    accept::accept,
+    config::ServerConfig,
+    connection::Context,
+    drain::{Drain, Phase},
+    listen::Listeners,
+    service::Service,
+    stats::Stats,
+};
+
+/// A connection aborted at the end of its time gets this long to notice before its runtime goes.
+const LAST_BREATH: Duration = Duration::from_millis(100);
+
+/// The running data plane.
+pub struct Server {
+    threads: Vec<thread::JoinHandle<Ended>>,
+    drain: Drain,
+    stats: Arc<Stats>,
+}
+
+/// How the data plane came to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Workers whose requests were not all finished within `drain_timeout` and were cut.
+    pub cut: usize,
+    /// Workers that ended in a panic; always a fault of the gateway.
+    pub failed: usize,
+}
+
+/// Starts one thread per worker of `listeners`. `make` is called on each of them, inside its runtime.
+///
+/// # Errors
+/// When the system gives no thread or no runtime. Threads already started then wind down.
+pub fn run<S, M>(
+    listeners: Listeners,
+    config: ServerConfig,
+    drain: &Drain,
+    stats: &Arc<Stats>,
+    make: M,
+) -> io::Result<Server>
+where
+    S: Service,
+    M: Fn(usize) -> S + Send + Sync + 'static,
+{
+    let (config, make) = (Arc::new(config), Arc::new(make));
+    let mut server = Server { threads: Vec::new(), drain: drain.clone(), stats: stats.clone() };
+    for (index, sockets) in listeners.into_workers().into_iter().enumerate() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (config, make) = (config.clone(), make.clone());
+        let (drain, stats) = (drain.clone(), stats.clone());
+        let thread = thread::Builder::new().name(format!("gw-worker-{index}")).spawn(move || {
+            work(&runtime, sockets, |alive| {
+                Context::new(index, config, stats, drain, Arc::new(make(index)), alive)
+            })
+        })?;
+        server.threads.push(thread);
+    }
+    Ok(server)
+}
+
+impl Server {
+    #[must_use]
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Blocks until the drain is through and every worker has ended.
+    #[must_use]
+    pub fn join(self) -> Ended {
+        let mut total = Ended::default();
+        for thread in self.threads {
+            match thread.join() {
+                Ok(ended) => total.cut += ended.cut,
+                Err(_) => total.failed += 1,
+            }
+        }
+        self.drain.advance(Phase::Done);
+        total
+    }
+}
+
+/// The life of one worker thread.
+fn work<S: Service>(
+    runtime: &Runtime,
+    sockets: Vec<StdListener>,
+    make: impl FnOnce(mpsc::Sender<()>) -> Context<S>,
+) -> Ended {
+    runtime.block_on(async {
+        // Every connection holds a sender: the receiver ends when the last one is gone.
+        let (alive, mut all_gone) = mpsc::channel(1);
+        let context = Arc::new(make(alive));
+        let (config, drain) = (context.config.clone(), context.drain.clone());
+        let mut loops = JoinSet::new();
+        for socket in sockets {
+            match TcpListener::from_std(socket) {
+                Ok(listener) => drop(loops.spawn(accept(listener, context.clone(), Phase::Closing))),
+                Err(error) => tracing::error!(%error, "a listening socket could not be used"),
+            }
+        }
+        drop(context);
+        drain.reached(Phase::Leaving).await;
+        tokio::time::sleep(config.drain_delay).await;
+        drain.advance(Phase::Closing);
+        while loops.join_next().await.is_some() {}
+        let cut = timeout(config.drain_timeout, all_gone.recv()).await.is_err();
+        if cut {
+            drain.advance(Phase::Done);
+            let _ = timeout(LAST_BREATH, all_gone.recv()).await;
+        }
+        Ended { cut: usize::from(cut), failed: 0 }
+    })
+}
