@@ -2,3 +2,26 @@
 
 mod harness;
 mod selftest;
+
+// the command line
+mod bad_input;
+mod contract;
+mod readme;
+
+// the proxy
+mod bodies;
+mod endurance;
+mod failures;
+mod forwarding;
+mod paths;
+mod smuggling;
+mod upstreams;
+
+// what stands around it
+mod cache;
+mod demo;
+mod docs;
+mod keys;
+mod lifecycle;
+mod limits;
+mod reload;

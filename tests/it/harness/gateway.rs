@@ -109,9 +109,14 @@ impl Gateway {
     /// `gatewright run` with a folder of its own, arguments and further environment.
     #[track_caller]
     pub fn start(folder: Folder, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let [address, admin] = [(); 2].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+        let given = |flag| arguments.iter().skip_while(|argument| **argument != flag).nth(1);
+        let [address, admin] = ["--listen", "--admin"].map(|flag| {
+            given(flag)
+                .and_then(|value| value.parse().ok())
+                .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())))
+        });
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let child = spawn(&folder, &arguments, &environment, address, admin);
         let mut gateway = Self { child, address, admin, folder, arguments, environment };
         gateway.await_ready();
