@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// One generation before it is built.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub hosts: Vec<HostPlan>,
     pub trusted_proxies: Vec<Network>,
@@ -31,7 +31,7 @@ pub struct DocsPlan {
 }
 
 /// The routes of one virtual host: a name, `*.` and a name, or `*` for every other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HostPlan {
     pub host: String,
     pub routes: Vec<RoutePlan>,

@@ -22,6 +22,9 @@ mod yaml;
 
 use std::{collections::HashMap, sync::Arc};
 
+pub use listing::{RouteRow, rows};
+pub use siting::{Site, Siting, server_exists, site};
+
 use document::{At, Document, Files};
 use report::Context;
 use security::Security;

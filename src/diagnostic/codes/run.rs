@@ -5,7 +5,6 @@ use super::codes;
 codes! { RUN:
     /// A file or folder that was named cannot be read.
     FILE_UNREADABLE = "file-unreadable";
-<<<<<<< HEAD
     /// The description's address did not give one.
     ///
     /// The address must answer with the description itself within 30 seconds and 80 MB.
@@ -39,15 +38,17 @@ codes! { RUN:
     ADDRESS_FORBIDDEN = "address-forbidden";
     /// No interface of this machine has the address, or the system cannot use it.
     ADDRESS_NOT_AVAILABLE = "address-not-available";
-=======
     /// The token of the admin API cannot be written into the state directory.
     ///
     /// Calls that change something need the text of `admin.token`. Make the state directory writable for the
     /// user that runs gatewright, or name another with `--state DIR`.
     ADMIN_TOKEN = "admin-token";
->>>>>>> telemetry
     /// A running gateway refused what was asked of its admin API.
     ///
     /// The message is the gateway's own. Changing calls need the token in its state directory.
     GATEWAY_REFUSED = "gateway-refused";
+    /// The system does not give what a start needs: a thread, a runtime, a socket.
+    ///
+    /// The message names the system's own reason; limits on processes and open files are the usual ones.
+    START_FAILED = "start-failed";
 }
