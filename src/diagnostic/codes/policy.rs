@@ -22,6 +22,10 @@ codes! { POLICY:
     ///
     /// Without `audience` a token that the issuer made for another service opens this one too.
     ISSUER_WITHOUT_AUDIENCE = "issuer-without-audience";
+    /// The keys of an issuer are fetched by plain HTTP.
+    ///
+    /// Whoever can change the answer on its way can sign tokens that this gateway accepts.
+    ISSUER_PLAINTEXT = "issuer-plaintext";
     /// The file of API keys cannot be read.
     ///
     /// The gateway does not start with fewer keys than it had: restore the file from a backup, or move it away to
