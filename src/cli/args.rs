@@ -68,9 +68,6 @@ pub struct Source {
     /// Leave the server's base path out of the paths that clients call
     #[arg(long)]
     pub strip_base: bool,
-    /// Follow `$ref`s to other hosts (never done unasked)
-    #[arg(long)]
-    pub remote_refs: bool,
 }
 
 #[derive(Debug, Args)]
@@ -171,11 +168,11 @@ pub struct Import {
 /// Which gateway a command talks to.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Connect {
-    /// The admin listener of the running gateway [default: 127.0.0.1:9901, or as kept in --state]
-    #[arg(long, value_name = "ADDR")]
-    pub admin: Option<String>,
-    /// The state directory: holds the keys and the admin token
-    #[arg(long, value_name = "DIR")]
+    /// The admin listener of the running gateway [default: the one gateway that runs here]
+    #[arg(long, value_name = "ADDR", value_parser = address, global = true)]
+    pub admin: Option<SocketAddr>,
+    /// The gateway's state directory: holds the keys and the admin token
+    #[arg(long, value_name = "DIR", global = true)]
     pub state: Option<PathBuf>,
 }
 
@@ -195,9 +192,6 @@ pub enum KeysAction {
         /// The key stops working after this long, such as `30d`
         #[arg(long, value_name = "DURATION")]
         expires: Option<String>,
-        /// A group of the consumer; repeatable
-        #[arg(long = "group", value_name = "NAME")]
-        groups: Vec<String>,
     },
     /// List the keys: prefix, consumer, age, last use; never the secret
     List,
@@ -217,11 +211,20 @@ pub struct CacheCommand {
 pub enum CacheAction {
     /// Show sizes and counts
     Stats,
-    /// Drop stored answers: all, or those whose path begins with PREFIX
+    /// Drop stored answers
     Purge {
+        /// One address with all its variants, such as `http://127.0.0.1:8080/pets?limit=1`
+        #[arg(required_unless_present_any = ["prefix", "api", "all"], conflicts_with_all = ["prefix", "api", "all"])]
+        url: Option<String>,
+        /// Everything under an address, such as `http://127.0.0.1:8080/pets/`
+        #[arg(long, value_name = "URL", conflicts_with_all = ["api", "all"])]
         prefix: Option<String>,
+        /// Everything of one API
+        #[arg(long, value_name = "NAME", conflicts_with = "all")]
+        api: Option<String>,
+        /// Everything
         #[arg(long)]
-        host: Option<String>,
+        all: bool,
     },
 }
 
@@ -253,7 +256,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.strip_prefix("http://").unwrap_or(text);
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     let full = full.replacen("localhost", "127.0.0.1", 1);

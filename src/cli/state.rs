@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -25,8 +26,8 @@ pub struct State {
 }
 
 const LOCK: &str = "lock";
-/// Holds the address of the admin listener while a gateway runs, for the commands that talk to it.
-pub const ADMIN_ADDRESS: &str = "admin.address";
+/// The address of the admin listener while a gateway runs, for the commands that talk to it.
+const ADMIN_ADDRESS: &str = "admin.address";
 
 impl State {
     /// Creates the directory where needed and locks it.
@@ -53,17 +54,64 @@ impl State {
         Ok(state)
     }
 
+    /// Leaves word where the admin listener is, in the directory and among the running gateways.
+    pub fn announce(&self, admin: SocketAddr) -> std::io::Result<()> {
+        self.write(ADMIN_ADDRESS, &admin.to_string())?;
+        if let Ok(running) = running_dir() {
+            let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(&running);
+            let dir = fs::canonicalize(&self.dir)?;
+            let _ = fs::write(running.join(admin.to_string()), dir.display().to_string());
+        }
+        Ok(())
+    }
+
+    /// Takes the word back.
+    pub fn withdraw(&self, admin: SocketAddr) {
+        let _ = fs::remove_file(self.dir.join(ADMIN_ADDRESS));
+        if let Ok(running) = running_dir() {
+            let _ = fs::remove_file(running.join(admin.to_string()));
+        }
+    }
+
     /// Writes a small file that others can read at any time whole or not at all.
-    pub fn write(&self, name: &str, text: &str) -> std::io::Result<()> {
+    fn write(&self, name: &str, text: &str) -> std::io::Result<()> {
         let (path, draft) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
         file.write_all(text.as_bytes())?;
         fs::rename(draft, path)
     }
+}
 
-    pub fn remove(&self, name: &str) {
-        let _ = fs::remove_file(self.dir.join(name));
-    }
+/// Whether a gateway uses the directory now.
+#[must_use]
+pub fn is_in_use(dir: &Path) -> bool {
+    let lock = OpenOptions::new().write(true).open(dir.join(LOCK));
+    lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
+}
+
+/// The admin address that the gateway using `dir` left word of.
+#[must_use]
+pub fn admin_of(dir: &Path) -> Option<SocketAddr> {
+    fs::read_to_string(dir.join(ADMIN_ADDRESS)).ok()?.trim().parse().ok()
+}
+
+/// The gateways of this user that run now: admin address and state directory.
+#[must_use]
+pub fn running() -> Vec<(SocketAddr, PathBuf)> {
+    let Ok(entries) = running_dir().and_then(|dir| fs::read_dir(dir).map_err(|e| unusable(Path::new(""), e.to_string())))
+    else {
+        return Vec::new();
+    };
+    let read = |entry: fs::DirEntry| {
+        let address = entry.file_name().to_str()?.parse().ok()?;
+        let dir = PathBuf::from(fs::read_to_string(entry.path()).ok()?);
+        is_in_use(&dir).then_some((address, dir))
+    };
+    entries.flatten().filter_map(read).collect()
+}
+
+fn running_dir() -> Result<PathBuf, Diagnostic> {
+    Ok(base_dir()?.join("running"))
 }
 
 #[derive(Debug)]
@@ -106,7 +154,19 @@ pub fn default_dir(identity: &[String]) -> Result<PathBuf, Diagnostic> {
                 .collect()
         })
         .unwrap_or_default();
-    Ok(base.join("gatewright").join(format!("{word}-{}", &hash[..10])))
+    Ok(base.join(format!("{word}-{}", &hash[..10])))
+}
+
+/// Where the state of all this user's gateways lies (XDG base directories).
+fn base_dir() -> Result<PathBuf, Diagnostic> {
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute())
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")));
+    base.map(|base| base.join("gatewright")).ok_or_else(|| {
+        Diagnostic::error(codes::STATE_UNUSABLE, "neither XDG_STATE_HOME nor HOME says where state belongs")
+            .help("name a directory with `--state DIR`")
+    })
 }
 
 fn create(dir: &Path) -> Result<(), Diagnostic> {

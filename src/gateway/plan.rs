@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Network,
-    route::{EncodedSlash, Rewrite, Timeouts},
+    route::{EncodedSlash, Rewrite, Strip, Timeouts},
 };
 use crate::{
     cache::RouteCacheOptions,
@@ -54,7 +54,7 @@ pub struct RoutePlan {
     pub rate_limits: Arc<[rate_limit::Config]>,
     pub limits_written: Arc<str>,
     pub upstream: Arc<UpstreamKey>,
-    pub strip: usize,
+    pub strip: Strip,
     pub prefix: Arc<str>,
     pub rewrite: Rewrite,
     pub timeouts: Timeouts,

@@ -100,7 +100,8 @@ fn is_description_name(path: &Path) -> bool {
 /// Lets a description read the other files of its folder, and nothing outside it.
 #[derive(Debug)]
 pub struct FolderLoader {
-    root: PathBuf,
+    /// References are relative to this folder, and nothing outside it is read.
+    boundary: PathBuf,
     /// Every file handed out: a change to any of them is a change to the description.
     loaded: RefCell<Vec<PathBuf>>,
 }
@@ -109,7 +110,7 @@ impl FolderLoader {
     /// `boundary` is the folder that may be read: the one the user named, or the document's own.
     #[must_use]
     pub fn within(boundary: &Path) -> Self {
-        Self { root: boundary.to_owned(), loaded: RefCell::default() }
+        Self { boundary: boundary.to_owned(), loaded: RefCell::default() }
     }
 
     /// The files that were read.
@@ -126,7 +127,7 @@ impl Loader for FolderLoader {
             return Err("it lies outside the description's folder".to_owned());
         }
         // Symbolic links count by where they lead, so the boundary is checked after resolving them.
-        let boundary = self.root.canonicalize().map_err(|error| reason(&error))?;
+        let boundary = self.boundary.canonicalize().map_err(|error| reason(&error))?;
         let path = boundary.join(relative).canonicalize().map_err(|error| reason(&error))?;
         if !path.starts_with(&boundary) {
             return Err("it lies outside the description's folder".to_owned());

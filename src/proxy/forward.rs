@@ -110,7 +110,7 @@ fn target_url(
     credentials: &[Credential],
 ) -> Result<Url, Problem> {
     let root = origin.as_str().trim_end_matches('/');
-    let rest = &path[target.strip.min(path.len())..];
+    let rest = target.strip.rest(path);
     let mut text =
         String::with_capacity(root.len() + target.prefix.len() + path.len() + query.map_or(0, str::len) + 2);
     text.push_str(root);

@@ -19,6 +19,7 @@ use super::{
     connection::{self, Context},
     drain::Phase,
     service::{ConnInfo, Service},
+    state::State,
 };
 use crate::problem::{self, Problem};
 
@@ -75,7 +76,7 @@ fn take<S: Service>(
     let Ok(local) = stream.local_addr() else { return };
     // Small answers must not wait for the client's acknowledgement; failure costs only latency.
     let _ = stream.set_nodelay(true);
-    let info = ConnInfo { peer, local, worker: context.worker, state: connection::State::default() };
+    let info = ConnInfo { peer, local, worker: context.worker, state: State::default() };
     match open {
         Ok(open) => {
             tokio::spawn(connection::serve(stream, info, open, context.clone()));

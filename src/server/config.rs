@@ -27,6 +27,19 @@ impl Default for ServerConfig {
     }
 }
 
+impl ServerConfig {
+    /// With every bound brought to where the parsers below can keep it.
+    #[must_use]
+    pub(super) fn sane(mut self) -> Self {
+        let limits = &mut self.limits;
+        limits.head_bytes = limits.head_bytes.max(1024);
+        // The longest `http::Uri`.
+        limits.uri_bytes = limits.uri_bytes.clamp(1, 65_534);
+        limits.headers = limits.headers.max(1);
+        self
+    }
+}
+
 /// Bounds on size and number. Each has an answer of its own when it is passed.
 #[derive(Clone, Debug)]
 pub struct Limits {

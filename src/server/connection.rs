@@ -8,17 +8,14 @@ use std::{
     mem::MaybeUninit,
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context as Task, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{
     body::Incoming,
@@ -29,14 +26,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::mpsc,
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
     config::ServerConfig,
     drain::{Drain, Phase},
+    refusal::Refusal,
     service::{ConnInfo, Service},
     stats::{Open, Stats},
+    strict_io::StrictIo,
 };
 use crate::{
     exchange::{Body, BoxError},
@@ -81,9 +80,10 @@ impl<S> Context<S> {
 fn http1_builder(config: &ServerConfig) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.timeouts.header_read)
-        .max_buf_size(config.limits.head_bytes.max(8 * 1024) + 64 * 1024);
+        // Heads and idle clients are timed by the stream, which tells the two apart.
+        .header_read_timeout(None)
+        // A head arrives whole; beyond it the buffer is for bodies.
+        .max_buf_size(config.limits.head_bytes + 64 * 1024);
     if config.limits.headers != 100 {
         // hyper's own bound is 100 and is dearer when set.
         builder.max_headers(config.limits.headers);
@@ -105,19 +105,6 @@ fn http2_builder(config: &ServerConfig) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// What a connection's stream, its exchanges and its task tell one another.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    /// Requests taken whose answers are not written yet.
-    active: AtomicU32,
-    /// Requests taken in all.
-    begun: AtomicU64,
-    /// Bytes read and written, for HTTP/2, to tell a silent peer from a slow one.
-    moved: AtomicU64,
-    /// Set when the connection must not take another request.
-    closing: AtomicBool,
-}
-
 /// Serves `stream` until it ends, the client stays silent too long, or the drain is done.
 pub(super) async fn serve<S, I>(mut stream: I, info: ConnInfo, open: Open, context: Arc<Context<S>>)
 where
@@ -125,6 +112,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _alive = context.alive.clone();
+    let deadline = Instant::now() + context.config.timeouts.header_read;
     let mut first = Vec::new();
     let fresh = async {
         context.drain.reached(Phase::Closing).await;
@@ -133,14 +121,20 @@ where
     let protocol = tokio::select! {
         biased;
         sniffed = sniff(&mut stream, &mut first) => sniffed,
-        () = sleep(context.config.timeouts.header_read) => return,
+        () = sleep_until(deadline) => return,
         () = fresh => return,
     };
     let info = Arc::new(info);
-    let stream = Prefixed { stream, first: Bytes::from(first), info: info.clone(), _open: open };
     let result = match protocol {
-        Ok(Some(Protocol::Http1)) => serve_http1(stream, info, &context).await,
-        Ok(Some(Protocol::Http2)) => serve_http2(stream, info, &context).await,
+        Ok(Some(Protocol::Http1)) => {
+            let (config, stats) = (context.config.clone(), context.stats.clone());
+            let stream = StrictIo::new(stream, first, deadline, info.clone(), config, stats, open);
+            serve_http1(stream, info, &context).await
+        }
+        Ok(Some(Protocol::Http2)) => {
+            let stream = Prefixed { stream, first: Bytes::from(first), info: info.clone(), _open: open };
+            serve_http2(stream, info, &context).await
+        }
         Ok(None) => return,
         Err(error) => Err(error.into()),
     };
@@ -181,7 +175,7 @@ async fn sniff<I: AsyncRead + Unpin>(stream: &mut I, first: &mut Vec<u8>) -> io:
 }
 
 async fn serve_http1<S, I>(
-    stream: Prefixed<I>,
+    stream: StrictIo<I>,
     info: Arc<ConnInfo>,
     context: &Arc<Context<S>>,
 ) -> Result<(), BoxError>
@@ -200,8 +194,9 @@ where
         ended = connection.as_mut() => return Ok(ended?),
         () = context.drain.reached(Phase::Closing) => {}
     }
-    info.state.closing.store(true, Ordering::Relaxed);
-    connection.as_mut().graceful_shutdown();
+    // Not hyper's own way, which would close over a request that has just arrived: the stream
+    // ends when nothing is in flight, and every answer from now on says `Connection: close`.
+    info.state.close();
     tokio::select! {
         biased;
         ended = connection => Ok(ended?),
@@ -227,9 +222,9 @@ where
     let idle = async {
         // Idle for one whole period: no stream open and none begun since the period began.
         loop {
-            let begun = state.begun.load(Ordering::Relaxed);
+            let begun = state.begun();
             sleep(context.config.timeouts.keep_alive).await;
-            if state.active.load(Ordering::Relaxed) == 0 && begun == state.begun.load(Ordering::Relaxed) {
+            if !state.is_active() && begun == state.begun() {
                 return;
             }
         }
@@ -243,9 +238,9 @@ where
     connection.as_mut().graceful_shutdown();
     let silent = async {
         loop {
-            let moved = state.moved.load(Ordering::Relaxed);
+            let moved = state.moved();
             sleep(SILENCE).await;
-            if state.active.load(Ordering::Relaxed) == 0 && moved == state.moved.load(Ordering::Relaxed) {
+            if !state.is_active() && moved == state.moved() {
                 return;
             }
         }
@@ -264,26 +259,53 @@ async fn exchange<S: Service>(
     info: Arc<ConnInfo>,
     context: Arc<Context<S>>,
 ) -> Result<Response<Counted>, Infallible> {
-    info.state.begun.fetch_add(1, Ordering::Relaxed);
-    info.state.active.fetch_add(1, Ordering::Relaxed);
+    let number = info.state.begins();
+    let http1 = request.version() < Version::HTTP_2;
+    if !http1 {
+        info.state.takes(1);
+    }
     let active = Active(info.clone());
-    let old = request.version() < Version::HTTP_2;
+    let connect = request.method() == Method::CONNECT;
+    // Refused in its head it never reaches the service; in its body, the answer has just not begun yet.
+    let mut response = match info.state.refusal(number) {
+        Some(refusal) => refused(refusal, &info, &context),
+        None => {
+            let response = call(request, &info, &context).await;
+            info.state.refusal(number).map_or(response, |refusal| refused(refusal, &info, &context))
+        }
+    };
+    if http1 {
+        let status = response.status();
+        let upgraded = status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success());
+        info.state.answers(number, upgraded);
+        if !upgraded && (context.drain.is_leaving() || info.state.refusal(number).is_some()) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    Ok(response.map(|body| Counted { body, _active: active }))
+}
+
+fn refused<S: Service>(refusal: Refusal, info: &ConnInfo, context: &Context<S>) -> Response<Body> {
+    context.service.refuse(refusal.problem(&context.config.limits), info)
+}
+
+/// The service's answer, or 500 for a panic.
+async fn call<S: Service>(
+    request: Request<Incoming>,
+    info: &Arc<ConnInfo>,
+    context: &Context<S>,
+) -> Response<Body> {
     let answer = AssertUnwindSafe(async { context.service.clone().call(request, info.clone()).await });
-    let mut response = match answer.catch_unwind().await {
+    match answer.catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {
             context.stats.count_panic();
             let cause = panic_text(&*panic);
             tracing::error!(cause, "a request ended in a panic");
             let problem = Problem::new(&problem::INTERNAL, "the gateway failed").cause(cause);
-            context.service.refuse(problem, &info)
+            context.service.refuse(problem, info)
         }
-    };
-    let leaving = context.drain.is_leaving();
-    if old && leaving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Counted { body, _active: active }))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -296,7 +318,7 @@ struct Active(Arc<ConnInfo>);
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.state.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.state.ends();
     }
 }
 
@@ -346,7 +368,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Prefixed<I> {
             return Poll::Ready(Ok(()));
         }
         ready!(Pin::new(&mut self.stream).poll_read(task, buffer))?;
-        self.info.state.moved.fetch_add(buffer.filled().len() as u64, Ordering::Relaxed);
+        self.info.state.moves(buffer.filled().len());
         Poll::Ready(Ok(()))
     }
 }
@@ -354,7 +376,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Prefixed<I> {
 impl<I: AsyncWrite + Unpin> AsyncWrite for Prefixed<I> {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(task, bytes))?;
-        self.info.state.moved.fetch_add(written as u64, Ordering::Relaxed);
+        self.info.state.moves(written);
         Poll::Ready(Ok(written))
     }
 
@@ -376,7 +398,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Prefixed<I> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(task, parts))?;
-        self.info.state.moved.fetch_add(written as u64, Ordering::Relaxed);
+        self.info.state.moves(written);
         Poll::Ready(Ok(written))
     }
 }

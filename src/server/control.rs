@@ -67,7 +67,8 @@ impl Control {
         let (alive, _) = mpsc::channel(1);
         let service = Arc::new(RouterService(router));
         let stats = Arc::new(Stats::default());
-        let context = Arc::new(Context::new(0, Arc::new(config), stats, drain.clone(), service, alive));
+        let context =
+            Arc::new(Context::new(0, Arc::new(config.sane()), stats, drain.clone(), service, alive));
         for socket in listeners.into_workers().into_iter().flatten() {
             let listener = TcpListener::from_std(socket)?;
             self.0.spawn(accept(listener, context.clone(), Phase::Done));

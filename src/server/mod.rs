@@ -5,20 +5,30 @@
 //! nothing of routes or policies: what a request means is the [`Service`]'s business. TLS and the PROXY
 //! protocol will sit between [`accept`] and [`connection`], which takes any stream.
 
-mod accept;
 mod config;
+mod listen;
+mod worker;
+
+mod accept;
 mod connection;
+mod service;
+mod state;
+
+mod chunk;
+mod head;
+mod inspect;
+mod refusal;
+mod strict_io;
+
 mod control;
 mod drain;
-mod listen;
-mod service;
 mod stats;
-mod worker;
 
 pub use config::{Limits, ServerConfig, Timeouts};
 pub use control::{Control, Signal, raise_file_limit, signals};
 pub use drain::{Drain, Phase};
 pub use listen::{BindError, BindReason, Listeners};
+pub use refusal::Refusal;
 pub use service::{ConnInfo, RouterService, Service, service_fn};
 pub use stats::Stats;
 pub use worker::{Ended, Server, run};

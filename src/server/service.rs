@@ -7,7 +7,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
-use super::connection::State;
+use super::state::State;
 use crate::{
     exchange::{Body, RequestId, now_ms},
     problem::Problem,

@@ -2,14 +2,31 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::refusal::Refusal;
+
 /// Counts over all workers since the process began; `open` is a level.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
     open: AtomicUsize,
     accepted: AtomicU64,
     over_limit: AtomicU64,
     accept_errors: AtomicU64,
     panics: AtomicU64,
+    /// By the reason's place in [`Refusal::ALL`].
+    refusals: [AtomicU64; Refusal::ALL.len()],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            open: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            over_limit: AtomicU64::new(0),
+            accept_errors: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            refusals: [const { AtomicU64::new(0) }; Refusal::ALL.len()],
+        }
+    }
 }
 
 impl Stats {
@@ -36,6 +53,15 @@ impl Stats {
     /// Requests that ended in a panic and were answered 500.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Heads and bodies of HTTP/1 requests refused for `reason`.
+    pub fn refused(&self, reason: Refusal) -> u64 {
+        self.refusals[reason as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_refusal(&self, reason: Refusal) {
+        self.refusals[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_accept_error(&self) {

@@ -48,7 +48,7 @@ where
     S: Service,
     M: Fn(usize) -> S + Send + Sync + 'static,
 {
-    let (config, make) = (Arc::new(config), Arc::new(make));
+    let (config, make) = (Arc::new(config.sane()), Arc::new(make));
     let mut server = Server { threads: Vec::new(), drain: drain.clone(), stats: stats.clone() };
     for (index, sockets) in listeners.into_workers().into_iter().enumerate() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -46,4 +46,8 @@ codes! { RUN:
     /// user that runs gatewright, or name another with `--state DIR`.
     ADMIN_TOKEN = "admin-token";
 >>>>>>> telemetry
+    /// A running gateway refused what was asked of its admin API.
+    ///
+    /// The message is the gateway's own. Changing calls need the token in its state directory.
+    GATEWAY_REFUSED = "gateway-refused";
 }

@@ -1,0 +1,30 @@
+//! A generation that never serves: what only assembling finds, for commands that start nothing.
+
+use std::sync::Arc;
+
+use crate::{
+    config::Compiled,
+    counter::Limiters,
+    diagnostic::Diagnostic,
+    gateway::{Gateway, Live, assemble, plan::Plan},
+    policy::identity::KeyStore,
+    telemetry::{AccessLog, Telemetry},
+    upstream::Upstreams,
+};
+
+/// What assembling the plan would say.
+pub fn assemble(compiled: &Compiled) -> Vec<Diagnostic> {
+    gateway(compiled.plan.clone()).1
+}
+
+/// Builds a generation on nothing: no state directory, no cache, no sockets.
+pub fn gateway(plan: Plan) -> (Option<Gateway>, Vec<Diagnostic>) {
+    let live = Live {
+        telemetry: Arc::new(Telemetry::new(AccessLog::off())),
+        upstreams: Upstreams::new(1),
+        limiters: Arc::new(Limiters::default()),
+        keys: Arc::new(KeyStore::empty()),
+        cache: None,
+    };
+    assemble::assemble(plan, 0, &live, None, None)
+}

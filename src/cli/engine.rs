@@ -1,0 +1,345 @@
+//! The running configuration: loads generations, swaps them, and tells the admin API about it all.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::runtime::Handle;
+
+use super::{
+    args::Source,
+    configure::Policies,
+    prepare::{self, Imported, Prepared},
+};
+use crate::{
+    admin,
+    cache,
+    config::{self, Model, Summary},
+    diagnostic::{self, Diagnostic, codes},
+    docs::{Docs, DocsApi},
+    exchange::{Body, now_ms},
+    gateway::{Gateway, Live, Pages, assemble},
+    openapi,
+    policy::identity::{keyfile::Record, keystore},
+    problem::Problem,
+    proxy::Proxy,
+    provider::watch::Snapshot,
+    server::Drain,
+    telemetry::Metrics,
+};
+
+/// Generations that `/generations` still shows.
+const HISTORY: usize = 20;
+
+/// What a generation is loaded from, again and again.
+#[derive(Debug)]
+pub struct Recipe {
+    pub source: Source,
+    pub policies: Policies,
+    /// `--docs`, which wins over the configuration.
+    pub docs: Option<String>,
+    /// Shown as the generation's source.
+    pub name: String,
+}
+
+/// A compiled generation and what there is to tell about it.
+pub struct Loaded {
+    pub gateway: Option<Gateway>,
+    pub model: Option<Model>,
+    pub summaries: Vec<Summary>,
+    pub sources: Vec<Imported>,
+    pub docs: Option<String>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub files: Snapshot,
+    pub unreadable: bool,
+}
+
+impl Loaded {
+    /// Whether it may serve.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.gateway.is_none() || self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    fn operations(&self) -> usize {
+        self.sources.iter().map(|source| source.description.api.operations.len()).sum()
+    }
+}
+
+/// Prepares a configuration and compiles generation `number` from it.
+pub fn load(recipe: &Recipe, number: u64, live: &Live, runtime: &Handle) -> Loaded {
+    let prepared = prepare::prepare(&recipe.source, &recipe.policies, runtime);
+    build(prepared, recipe, number, live)
+}
+
+/// Compiles what was prepared.
+pub fn build(mut prepared: Prepared, recipe: &Recipe, number: u64, live: &Live) -> Loaded {
+    let files = Snapshot::take(prepared.files.iter().map(std::path::PathBuf::as_path));
+    let mut said = std::mem::take(&mut prepared.diagnostics);
+    let model = prepared.model.take();
+    let mut loaded = Loaded {
+        gateway: None,
+        model: None,
+        summaries: Vec::new(),
+        sources: Vec::new(),
+        docs: None,
+        diagnostics: Vec::new(),
+        files,
+        unreadable: prepared.unreadable,
+    };
+    if let Some(model) = model {
+        let sources = prepared.compiler_sources(&model);
+        let config::Compiled { mut plan, summaries, mut diagnostics } = config::compile(&model, &sources);
+        demand_upstreams(&mut diagnostics, &summaries);
+        said.append(&mut diagnostics);
+        match recipe.docs.as_deref() {
+            Some("off") => plan.docs = None,
+            Some(path) => {
+                if let Some(docs) = &mut plan.docs {
+                    path.trim_end_matches('/').clone_into(&mut docs.prefix);
+                }
+            }
+            None => {}
+        }
+        let pages = plan.docs.as_ref().map(|docs| pages(&docs.prefix, &prepared.sources, &summaries));
+        loaded.docs = plan.docs.as_ref().map(|docs| docs.prefix.clone());
+        let (gateway, found) = assemble::assemble(plan, number, live, None, pages);
+        said.extend(found);
+        loaded.gateway = gateway;
+        loaded.summaries = summaries;
+        loaded.model = Some(model);
+    }
+    loaded.sources = prepared.sources;
+    diagnostic::sort(&mut said);
+    loaded.diagnostics = said;
+    loaded
+}
+
+/// An API that has nowhere to send its requests cannot run.
+fn demand_upstreams(diagnostics: &mut [Diagnostic], summaries: &[Summary]) {
+    if summaries.iter().all(|summary| !summary.upstreams.is_empty()) {
+        return;
+    }
+    for diagnostic in diagnostics.iter_mut().filter(|d| d.code == codes::NO_UPSTREAM && d.title.starts_with("no usable")) {
+        diagnostic.severity = diagnostic::Severity::Error;
+    }
+}
+
+/// The documentation of all APIs that show theirs.
+fn pages(prefix: &str, sources: &[Imported], summaries: &[Summary]) -> Arc<dyn Pages> {
+    let shown = sources.iter().zip(summaries).filter(|(_, summary)| summary.documented);
+    let apis = shown.map(|(source, summary)| {
+        let api = &source.description.api;
+        DocsApi {
+            slug: source.name.clone(),
+            title: api.title.clone(),
+            release: api.release.clone(),
+            summary: String::new(),
+            operations: api.operations.len(),
+            description: effective(api, summary),
+        }
+    });
+    Arc::new(DocsPages(Docs::new(prefix, apis.collect())))
+}
+
+fn effective(api: &openapi::Api, summary: &Summary) -> crate::docs::Description {
+    let (api, summary) = (api.clone(), summary.clone());
+    Arc::new(move || openapi::effective(&api, &summary.siting, summary.security).into())
+}
+
+struct DocsPages(Docs);
+
+impl Pages for DocsPages {
+    fn answer(
+        &self,
+        method: &http::Method,
+        path: &str,
+        headers: &http::HeaderMap,
+    ) -> Option<Result<http::Response<Body>, Problem>> {
+        self.0.handle(method, path, headers)
+    }
+}
+
+/// The generations of this process: loads them, swaps them, remembers them.
+pub struct Engine {
+    pub recipe: Recipe,
+    pub live: Arc<Live>,
+    pub proxy: Arc<Proxy>,
+    pub runtime: Handle,
+    pub drain: Drain,
+    started: Instant,
+    number: AtomicU64,
+    /// Held while a generation is made: one at a time.
+    making: Mutex<Snapshot>,
+    history: Mutex<VecDeque<admin::Generation>>,
+}
+
+impl Engine {
+    /// Takes over after the first generation was loaded.
+    pub fn new(recipe: Recipe, live: Arc<Live>, proxy: Arc<Proxy>, runtime: Handle, drain: Drain, first: &Loaded) -> Self {
+        let number = proxy.current.load().number;
+        let engine = Self {
+            recipe,
+            live,
+            proxy,
+            runtime,
+            drain,
+            started: Instant::now(),
+            number: AtomicU64::new(number),
+            making: Mutex::new(first.files.clone()),
+            history: Mutex::default(),
+        };
+        engine.remember(number, first);
+        engine
+    }
+
+    /// Loads the configuration again and swaps it in when it is good. A bad one changes nothing.
+    pub fn reload(&self) -> Result<(admin::Generation, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let mut files = lock(&self.making);
+        let number = self.number.load(Ordering::Relaxed) + 1;
+        let mut loaded = load(&self.recipe, number, &self.live, &self.runtime);
+        // Also after a failure: the next change is then seen as one.
+        *files = loaded.files.clone();
+        let failed = loaded.failed();
+        match loaded.gateway.take() {
+            Some(gateway) if !failed => {
+                self.proxy.current.store(Arc::new(gateway));
+                self.number.store(number, Ordering::Relaxed);
+                Ok((self.remember(number, &loaded), loaded.diagnostics))
+            }
+            _ => Err(loaded.diagnostics),
+        }
+    }
+
+    /// Whether a watched file changed since the last load, and the change has settled.
+    #[must_use]
+    pub fn has_changed(&self, before: &Snapshot) -> Option<Snapshot> {
+        let loaded = lock(&self.making);
+        let now = loaded.again();
+        (now != *loaded && now == *before).then_some(now)
+    }
+
+    /// The watched files as they are now.
+    #[must_use]
+    pub fn look(&self) -> Snapshot {
+        lock(&self.making).again()
+    }
+
+    fn remember(&self, number: u64, loaded: &Loaded) -> admin::Generation {
+        let generation = admin::Generation {
+            number,
+            created_ms: now_ms(),
+            source: self.recipe.name.clone(),
+            current: true,
+            apis: loaded.sources.len(),
+            operations: loaded.operations(),
+            warnings: diagnostic::count(&loaded.diagnostics).1,
+        };
+        let mut history = lock(&self.history);
+        for old in history.iter_mut() {
+            old.current = false;
+        }
+        history.push_front(generation.clone());
+        history.truncate(HISTORY);
+        generation
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl admin::Control for Engine {
+    fn health(&self) -> admin::Health {
+        let gateway = self.proxy.current.load();
+        admin::Health {
+            status: if self.drain.is_leaving() { admin::Status::Leaving } else { admin::Status::Serving },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: gateway.number,
+            generation_age_seconds: now_ms().saturating_sub(gateway.created_ms) / 1000,
+            uptime_seconds: self.started.elapsed().as_secs(),
+        }
+    }
+
+    fn ready(&self) -> bool {
+        !self.drain.is_leaving()
+    }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.live.telemetry.metrics)
+    }
+
+    fn generations(&self) -> Vec<admin::Generation> {
+        lock(&self.history).iter().cloned().collect()
+    }
+
+    fn upstreams(&self) -> Vec<admin::UpstreamState> {
+        let state = |upstream: Arc<crate::upstream::Upstream>| admin::UpstreamState {
+            name: upstream.key.name.to_string(),
+            endpoints: upstream
+                .endpoints
+                .iter()
+                .map(|endpoint| admin::Endpoint {
+                    url: endpoint.origin.as_str().trim_end_matches('/').to_owned(),
+                    available: true,
+                    state: "not probed".to_owned(),
+                    in_flight: endpoint.in_flight() as u64,
+                })
+                .collect(),
+        };
+        self.live.upstreams.all().into_iter().map(state).collect()
+    }
+
+    fn cache(&self) -> admin::CacheState {
+        self.live.cache.as_ref().map(cache_state).unwrap_or_default()
+    }
+
+    fn keys(&self) -> Vec<admin::Key> {
+        self.live.keys.list().into_iter().map(key).collect()
+    }
+
+    fn reload(&self) -> Result<admin::Generation, Vec<Diagnostic>> {
+        Self::reload(self).map(|(generation, _)| generation)
+    }
+
+    fn add_key(&self, new: &admin::NewKey) -> Result<admin::CreatedKey, Vec<Diagnostic>> {
+        let wanted = keystore::NewKey { expires_ms: new.expires_ms };
+        let (record, secret) = self.live.keys.add(&new.consumer, wanted, now_ms()).map_err(|fault| vec![*fault])?;
+        Ok(admin::CreatedKey { key: key(record), secret: secret.reveal().to_owned() })
+    }
+
+    fn revoke_key(&self, id: &str) -> Result<admin::Key, Vec<Diagnostic>> {
+        self.live.keys.revoke(id, now_ms()).map(key).map_err(|fault| vec![*fault])
+    }
+
+    fn purge(&self, what: &admin::Purge) -> Result<admin::Purged, Vec<Diagnostic>> {
+        let Some(cache) = &self.live.cache else {
+            return Err(vec![Diagnostic::error(codes::USAGE, "the cache is off")]);
+        };
+        purge(cache, what)
+    }
+}
+
+fn key(record: Record) -> admin::Key {
+    admin::Key {
+        id: record.id,
+        consumer: record.consumer,
+        created_ms: record.created_ms,
+        expires_ms: record.expires_ms,
+        revoked_ms: record.revoked_ms,
+        last_used_ms: record.last_used_ms,
+    }
+}
+
+fn cache_state(_cache: &cache::Cache) -> admin::CacheState {
+    admin::CacheState { enabled: true, ..admin::CacheState::default() }
+}
+
+fn purge(_cache: &cache::Cache, _what: &admin::Purge) -> Result<admin::Purged, Vec<Diagnostic>> {
+    Ok(admin::Purged { entries: 0 })
+}
