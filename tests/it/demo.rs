@@ -29,7 +29,9 @@ impl Demo {
             .spawn()
             .unwrap();
         let demo = Self { child, folder, address };
-        eventually("the demo is ready", || demo.log().contains("curl") && std::net::TcpStream::connect(admin).is_ok());
+        eventually("the demo is ready", || {
+            demo.log().contains("curl") && std::net::TcpStream::connect(admin).is_ok()
+        });
         demo
     }
 
@@ -89,6 +91,7 @@ fn the_demo_leaves_nothing_behind() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     eventually("the demo ends", || demo.child.try_wait().unwrap().is_some());
     assert_eq!(demo.child.wait().unwrap().code(), Some(0));
-    let left: Vec<_> = std::fs::read_dir(demo.folder.path(".")).unwrap().flatten().map(|e| e.file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(demo.folder.path(".")).unwrap().flatten().map(|e| e.file_name()).collect();
     assert_eq!(left, ["log"], "{left:?}");
 }

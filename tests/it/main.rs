@@ -1,4 +1,5 @@
 //! Integration tests: the built binary against real servers over real sockets, all on loopback.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod harness;
 mod selftest;
