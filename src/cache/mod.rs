@@ -48,6 +48,7 @@ pub mod stats;
 pub mod status;
 pub mod store;
 
+pub use admit::Moment;
 pub use control::{NoStore, Validate};
 pub use fill::Fill;
 pub use freshness::Times;

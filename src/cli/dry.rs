@@ -25,6 +25,7 @@ pub fn gateway(plan: Plan) -> (Option<Gateway>, Vec<Diagnostic>) {
         limiters: Arc::new(Limiters::default()),
         keys: Arc::new(KeyStore::empty()),
         cache: None,
+        cache_bytes: 0,
     };
     assemble::assemble(plan, 0, &live, None, None)
 }

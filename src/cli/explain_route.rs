@@ -57,7 +57,7 @@ fn describe(text: &mut String, host: &Host, id: usize, params: &str, path: &str,
     for policy in &route.policies {
         let _ = writeln!(text, "guard     {} ({}): {}", policy.name(), policy.phase().as_str(), policy.describe());
     }
-    let _ = match &route.cache_plan {
+    let _ = match &route.cache {
         None => writeln!(text, "lookup    off"),
         Some(cache) => {
             let fallback = cache.default_ttl_ms.map(|ms| format!("; {} s where the upstream says nothing", ms / 1000));

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     admin,
-    cache::Cache,
+    cache::{Cache, CacheConfig},
     config::{self, Model, Switch, model},
     counter::Limiters,
     diagnostic::{self, Diagnostic, codes},
@@ -298,9 +298,15 @@ fn open_live(settings: &Settings, state: &State) -> Result<(Live, Vec<Diagnostic
             .map_err(|error| fail(Diagnostic::error(codes::START_FAILED, format!("the access log cannot start: {error}"))))?,
     };
     let keys = KeyStore::open(&state.dir).map_err(|fault| fail(*fault))?;
+    let mut config = CacheConfig { dir: Some(state.dir.join("cache")), ..CacheConfig::default() };
     let (cache, said) = match settings.cache {
         None => (None, Vec::new()),
-        Some((memory, disk)) => open_cache(&state.dir, memory, disk),
+        Some((memory, disk)) => {
+            config.memory_bytes = memory.unwrap_or(config.memory_bytes);
+            config.disk_bytes = disk.unwrap_or(config.disk_bytes);
+            let (cache, said) = Cache::open(&config);
+            (Some(cache), said)
+        }
     };
     let live = Live {
         telemetry: Arc::new(Telemetry::new(log)),
@@ -308,12 +314,9 @@ fn open_live(settings: &Settings, state: &State) -> Result<(Live, Vec<Diagnostic
         limiters: Arc::new(Limiters::default()),
         keys: Arc::new(keys),
         cache,
+        cache_bytes: config.disk_bytes,
     };
     Ok((live, said))
-}
-
-fn open_cache(_dir: &Path, _memory: Option<u64>, _disk: Option<u64>) -> (Option<Cache>, Vec<Diagnostic>) {
-    (None, Vec::new())
 }
 
 /// A key for callers to show: made at the first start, and again when no usable one is left.

@@ -5,8 +5,10 @@ use std::{net::Ipv4Addr, process::ExitCode};
 use super::{
     args::{self, Source},
     configure::Policies,
-    demo, exit,
-    run::{self, Extra, Recipe, Tour},
+    demo,
+    engine::Recipe,
+    exit,
+    run::{self, Extra, Tour},
     show,
 };
 use crate::diagnostic::{Diagnostic, codes};

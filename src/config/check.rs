@@ -20,7 +20,13 @@ pub(super) fn model(model: &Model, found: &mut Vec<Diagnostic>) {
     for (name, upstream) in model.upstreams.iter().flat_map(|Named(all)| all) {
         if upstream.endpoints.is_empty() {
             let title = format!("the upstream `{}` has no endpoint", name.value);
-            error(codes::VALUE_INVALID, title, &name.place, "list at least one address under `endpoints`", found);
+            error(
+                codes::VALUE_INVALID,
+                title,
+                &name.place,
+                "list at least one address under `endpoints`",
+                found,
+            );
         }
     }
     let upstreams: Vec<&str> =
@@ -58,7 +64,13 @@ pub(super) fn policy(policy: &Policy, found: &mut Vec<Diagnostic>) {
                 error(codes::VALUE_INVALID, "the limit is 0", &limit.limit.place, help, found);
             }
             if limit.window.value.is_zero() {
-                error(codes::VALUE_INVALID, "the window is 0", &limit.window.place, "the least is `1s`", found);
+                error(
+                    codes::VALUE_INVALID,
+                    "the window is 0",
+                    &limit.window.place,
+                    "the least is `1s`",
+                    found,
+                );
             }
         }
     }
@@ -76,7 +88,8 @@ pub(super) fn known_upstream(policy: &Policy, names: &[&str], found: &mut Vec<Di
         0 => "define it under `upstreams`, or write an address such as `http://10.0.0.5:8000`".to_owned(),
         _ => format!("upstreams defined here: {}", all.join(", ")),
     };
-    let diagnostic = Diagnostic::error(codes::UNKNOWN_UPSTREAM, format!("the upstream `{name}` is not defined"));
+    let diagnostic =
+        Diagnostic::error(codes::UNKNOWN_UPSTREAM, format!("the upstream `{name}` is not defined"));
     let help = near.unwrap_or_default() + &defined;
     found.push(diagnostic.at((**place).clone()).label("no upstream has this name").help(help));
 }
@@ -95,7 +108,11 @@ fn issuer(issuer: &Issuer, found: &mut Vec<Diagnostic>) {
 }
 
 /// Reports a mapping that has both or neither of two keys.
-fn one_of([(first, has_first), (second, has_second)]: [(&str, bool); 2], place: &Place, found: &mut Vec<Diagnostic>) {
+fn one_of(
+    [(first, has_first), (second, has_second)]: [(&str, bool); 2],
+    place: &Place,
+    found: &mut Vec<Diagnostic>,
+) {
     if has_first == has_second {
         let what = if has_first { "both" } else { "neither" };
         let title = format!("there is {what} `{first}` {} `{second}`", if has_first { "and" } else { "nor" });
@@ -119,6 +136,12 @@ fn unique<'a>(what: &str, names: impl Iterator<Item = &'a Spanned<String>>, foun
     }
 }
 
-fn error(code: Code, title: impl Into<String>, place: &Place, help: impl Into<String>, found: &mut Vec<Diagnostic>) {
+fn error(
+    code: Code,
+    title: impl Into<String>,
+    place: &Place,
+    help: impl Into<String>,
+    found: &mut Vec<Diagnostic>,
+) {
     found.push(Diagnostic::error(code, title).at(place.clone()).help(help));
 }

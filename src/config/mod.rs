@@ -19,7 +19,7 @@ pub use compile::{Compiled, Source, Summary, compile};
 pub use model::Model;
 pub use read::{Deep, KeyDoc, Lookup, Spanned};
 pub use value::{
-    duration, Docs, HostName, Location, Many, Named, Pem, Prefix, Secret, ServerUrl, Size, Switch, UpstreamRef,
+    duration, Docs, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch, UpstreamRef,
 };
 
 use model::Policy;
@@ -32,10 +32,12 @@ pub fn read(file: &str, text: &str, lookup: &dyn Lookup) -> (Option<Model>, Vec<
     let (document, mut found) = Document::parse(file, text);
     let Some(mut document) = document else { return (None, found) };
     if let Value::Map(members) = &document.root.value
-        && let Some((key, _)) = members.iter().find(|(key, _)| matches!(key.text.as_str(), "openapi" | "swagger"))
+        && let Some((key, _)) =
+            members.iter().find(|(key, _)| matches!(key.text.as_str(), "openapi" | "swagger"))
     {
         let title = "this is an OpenAPI description, not a configuration";
-        let help = format!("run it as it is: `gatewright run {file}`, or name it under `apis:` as `spec: {file}`");
+        let help =
+            format!("run it as it is: `gatewright run {file}`, or name it under `apis:` as `spec: {file}`");
         let place = document.place(key.span, "");
         return (None, vec![Diagnostic::error(codes::VALUE_INVALID, title).at(place).help(help)]);
     }
@@ -55,7 +57,11 @@ pub fn read(file: &str, text: &str, lookup: &dyn Lookup) -> (Option<Model>, Vec<
 /// Reads the `x-gatewright` of a description, which stands at `pointer` of `file`. References (`${…}`) are
 /// errors there: a description comes from elsewhere and must not read variables or files.
 #[must_use]
-pub fn read_extension(file: &str, pointer: &str, value: &serde_json::Value) -> (Option<Policy>, Vec<Diagnostic>) {
+pub fn read_extension(
+    file: &str,
+    pointer: &str,
+    value: &serde_json::Value,
+) -> (Option<Policy>, Vec<Diagnostic>) {
     let document = Document::from_json(file, pointer, value);
     let mut reader = Reader::new(&document, None);
     let policy = Policy::from_node(&mut reader, &document.root);

@@ -8,20 +8,22 @@ use std::{net::SocketAddr, time::Duration};
 use http::{HeaderName, HeaderValue, Method};
 
 use super::{
-    read::{Deep, FromNode, Reader, Spanned, record},
+    read::{FromNode, Reader, Spanned, record},
     span::Node,
     value::{
-        Docs, HostName, Location, Many, Named, Pem, Prefix, Secret, ServerUrl, Size, Switch, UpstreamRef, words,
+        Docs, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
+        UpstreamRef, words,
     },
 };
 use crate::{
     diagnostic::suggest,
-    gateway::{Network, route::EncodedSlash},
+    gateway::route::EncodedSlash,
     policy::{rate_limit::Per, security::Mode},
     route::Template,
 };
 
 record! {
+    default
     /// A whole `gatewright.yaml`.
     pub struct Model {
         /// Where clients are served: addresses such as `0.0.0.0:8080`. Port 0 picks a free one and prints
@@ -41,7 +43,7 @@ record! {
         optional docs: Spanned<Switch<Docs>>,
         /// Address ranges of the proxies before the gateway (`10.0.0.0/8`). Only their word about the client
         /// (`Forwarded`, `X-Forwarded-*`) is believed; from anyone else it is dropped. Default: none.
-        many trusted_proxies: Network,
+        many trusted_proxies: Range,
         /// Whether upstreams are told the client's address. APIs and routes may say otherwise. Default: `true`.
         optional forward_client_address: bool,
         /// How the gateway stops.
@@ -80,6 +82,7 @@ record! {
 }
 
 record! {
+    default
     /// The admin listener.
     pub struct Admin {
         /// IP address and port. Off loopback everything but `/health` and `/ready` needs the token.
@@ -228,6 +231,7 @@ record! {
 }
 
 record! {
+    default
     /// One API, from its description.
     pub struct Api {
         /// The OpenAPI description: a file, a folder or an address.
@@ -265,6 +269,7 @@ record! {
 }
 
 record! {
+    default
     /// Servers behind the gateway.
     pub struct Upstream {
         /// Their addresses, such as `http://10.0.0.5:8000`. A path is put before that of each request.

@@ -10,9 +10,32 @@ use crate::diagnostic::{Code, Diagnostic, Place, codes, suggest};
 
 /// Keys that this configuration will have, but has not yet.
 const NOT_YET: &[&str] = &[
-    "acme", "balance", "breaker", "canary", "compression", "cors", "dashboard", "health", "ip_filter", "kubernetes",
-    "mcp", "mirror", "mock", "plugins", "redirect", "redis", "retries", "retry", "rewrite", "telemetry", "tls",
-    "tracing", "transform", "validate", "wasm", "weight",
+    "acme",
+    "balance",
+    "breaker",
+    "canary",
+    "compression",
+    "cors",
+    "dashboard",
+    "health",
+    "ip_filter",
+    "kubernetes",
+    "mcp",
+    "mirror",
+    "mock",
+    "plugins",
+    "redirect",
+    "redis",
+    "retries",
+    "retry",
+    "rewrite",
+    "telemetry",
+    "tls",
+    "tracing",
+    "transform",
+    "validate",
+    "wasm",
+    "weight",
 ];
 
 /// What `${…}` may ask for. Reading is pure: this is how it reaches outside.
@@ -33,6 +56,8 @@ pub trait FromNode: Sized {
     const WHAT: &'static str;
     /// Of a mapping: its keys.
     const KEYS: &'static [KeyDoc] = &[];
+    /// Of a mapping: the keys of a record that it takes in.
+    const MORE: &'static [KeyDoc] = &[];
 
     /// The value, or nothing and at least one error.
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self>;
@@ -49,6 +74,8 @@ pub struct KeyDoc {
     pub what: &'static str,
     /// The keys of its value, or of each item of its value, where that is a mapping.
     pub keys: &'static [KeyDoc],
+    /// Further keys of it, which several mappings share.
+    pub more: &'static [KeyDoc],
 }
 
 /// A value that remembers where it was written.
@@ -56,6 +83,13 @@ pub struct KeyDoc {
 pub struct Spanned<T> {
     pub value: T,
     pub place: Arc<Place>,
+}
+
+/// Equal where the values are: where they stand plays no part.
+impl<T: PartialEq> PartialEq for Spanned<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
 }
 
 impl<T> Deref for Spanned<T> {
@@ -152,7 +186,8 @@ impl<'a> Reader<'a> {
             Err(help) => {
                 // A value from outside may be a secret that was named by mistake.
                 let resolved = matches!(&node.value, Value::Scalar { text: written, .. } if *written != text);
-                let help = if resolved { "the value came from outside and is not shown".into() } else { help };
+                let help =
+                    if resolved { "the value came from outside and is not shown".into() } else { help };
                 self.unexpected(what, node, help);
                 None
             }
@@ -181,8 +216,10 @@ impl<'a> Reader<'a> {
 
     pub fn required<T: FromNode>(&mut self, fields: &mut Fields<'_>, name: &str) -> Option<T> {
         let Some(node) = fields.take(name) else {
-            let (title, help) = (format!("the key `{name}` is missing"), format!("add `{name}:` with {}", T::WHAT));
-            self.found.push(Diagnostic::error(codes::KEY_MISSING, title).at((*fields.place).clone()).help(help));
+            let (title, help) =
+                (format!("the key `{name}` is missing"), format!("add `{name}:` with {}", T::WHAT));
+            self.found
+                .push(Diagnostic::error(codes::KEY_MISSING, title).at((*fields.place).clone()).help(help));
             return None;
         };
         self.below(name, |reader| T::from_node(reader, node))
@@ -193,20 +230,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports every member that is left: the mapping has no such key.
-    pub fn finish(&mut self, mut fields: Fields<'_>, keys: &[&[KeyDoc]]) {
-        let known = || keys.iter().copied().flatten().map(|key| key.name);
+    pub fn finish(&mut self, mut fields: Fields<'_>, keys: &[KeyDoc], more: &[KeyDoc]) {
+        let known = || keys.iter().chain(more).map(|key| key.name);
         fields.members.sort_by_key(|(key, _)| (key.span.line, key.span.column));
         for (key, _) in fields.members {
             let name = &key.text;
-            let (code, title, help) = if let Some(near) = suggest(name, known()) {
-                (codes::UNKNOWN_KEY, format!("`{name}` is no key here"), format!("did you mean `{near}`?"))
-            } else if NOT_YET.contains(&name.as_str()) {
+            let (code, title, help) = if NOT_YET.contains(&name.as_str()) {
                 let help = "take it out: what it asks for would not happen".to_owned();
                 (codes::NOT_SUPPORTED_YET, format!("`{name}` is not supported yet"), help)
+            } else if let Some(near) = suggest(name, known()) {
+                (codes::UNKNOWN_KEY, format!("`{name}` is no key here"), format!("did you mean `{near}`?"))
             } else {
                 let mut all: Vec<_> = known().map(|name| format!("`{name}`")).collect();
                 all.sort_unstable();
-                let help = if all.is_empty() { String::new() } else { format!("keys here: {}", all.join(", ")) };
+                let help =
+                    if all.is_empty() { String::new() } else { format!("keys here: {}", all.join(", ")) };
                 (codes::UNKNOWN_KEY, format!("`{name}` is no key here"), help)
             };
             let place = self.below(name, |reader| reader.place_of(key.span));
@@ -239,7 +277,9 @@ impl<'a> Reader<'a> {
                     rest = after;
                     reference_value(lookup, reference)
                 }
-                None => Err((format!("`{}` has no `}}`", "${"), "write `$${` for the characters `${`".to_owned())),
+                None => {
+                    Err((format!("`{}` has no `}}`", "${"), "write `$${` for the characters `${`".to_owned()))
+                }
             };
             match looked_up {
                 Ok(value) => out.push_str(&value),
@@ -258,7 +298,9 @@ impl<'a> Reader<'a> {
 fn reference_value(lookup: &dyn Lookup, reference: &str) -> Result<String, (String, String)> {
     if let Some(path) = reference.strip_prefix("file:") {
         let title = |why| format!("the file `{path}` cannot be read: {why}");
-        return lookup.file(path).map_err(|why| (title(why), "the path is relative to this file's folder".into()));
+        return lookup
+            .file(path)
+            .map_err(|why| (title(why), "the path is relative to this file's folder".into()));
     }
     let (name, default) = match reference.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
@@ -280,7 +322,7 @@ fn reference_value(lookup: &dyn Lookup, reference: &str) -> Result<String, (Stri
 ///
 /// `required`, `optional` (an `Option`), `many` (a `Vec`, empty when absent) or `deep` (an `Option` that
 /// [`Deep::under`] merges key by key) stands before each key. `with field: Record` takes the keys of another
-/// record in, `merge` before the struct makes it one that the nearest of several wins, key by key.
+/// record in. `default` before the struct gives it a `Default`, `merge` also [`Deep`].
 macro_rules! record {
     (@type required $ty:ty) => { $ty };
     (@type optional $ty:ty) => { Option<$ty> };
@@ -298,17 +340,34 @@ macro_rules! record {
         $(#[doc = $about:literal])+
         pub struct $Name:ident { $($(#[doc = $doc:literal])+ $kind:ident $key:ident: $ty:ty,)* }
     ) => {
-        record! { $(#[doc = $about])+ pub struct $Name { $($(#[doc = $doc])+ $kind $key: $ty,)* } }
-
-        impl Default for $Name {
-            fn default() -> Self {
-                Self { place: Default::default(), $($key: None,)* }
-            }
+        $crate::config::read::record! {
+            default
+            $(#[doc = $about])+
+            pub struct $Name { $($(#[doc = $doc])+ $kind $key: $ty,)* }
         }
 
         impl $crate::config::read::Deep for $Name {
             fn under(self, outer: &Self) -> Self {
-                Self { place: self.place, $($key: record!(@merge $kind self.$key, &outer.$key),)* }
+                Self { place: self.place, $($key: $crate::config::read::record!(@merge $kind self.$key, &outer.$key),)* }
+            }
+        }
+    };
+    (
+        default
+        $(#[doc = $about:literal])+
+        pub struct $Name:ident {
+            $($(#[doc = $doc:literal])+ $kind:ident $key:ident: $ty:ty,)*
+            $(with $flat:ident: $Flat:ty,)?
+        }
+    ) => {
+        $crate::config::read::record! {
+            $(#[doc = $about])+
+            pub struct $Name { $($(#[doc = $doc])+ $kind $key: $ty,)* $(with $flat: $Flat,)? }
+        }
+
+        impl Default for $Name {
+            fn default() -> Self {
+                Self { place: Default::default(), $($key: Default::default(),)* $($flat: Default::default(),)? }
             }
         }
     };
@@ -324,7 +383,7 @@ macro_rules! record {
         pub struct $Name {
             /// Where it is written.
             pub place: std::sync::Arc<$crate::diagnostic::Place>,
-            $($(#[doc = $doc])+ pub $key: record!(@type $kind $ty),)*
+            $($(#[doc = $doc])+ pub $key: $crate::config::read::record!(@type $kind $ty),)*
             $(pub $flat: $Flat,)?
         }
 
@@ -335,9 +394,18 @@ macro_rules! record {
                 fields: &mut $crate::config::read::Fields<'_>,
             ) -> Option<Self> {
                 let place = fields.place.clone();
-                $(let $key = record!(@read $kind reader fields stringify!($key));)*
+                $(let $key = $crate::config::read::record!(@read $kind reader fields stringify!($key));)*
                 $(let $flat = <$Flat>::from_fields(reader, fields)?;)?
                 Some(Self { place, $($key: $key?,)* $($flat,)? })
+            }
+        }
+
+        impl $crate::config::write::ToYaml for $Name {
+            fn to_yaml(&self) -> Option<$crate::config::write::Yaml> {
+                let mut members = Vec::new();
+                $($crate::config::write::member(&mut members, stringify!($key), concat!($($doc, "\n"),+), &self.$key);)*
+                $(members.extend($crate::config::write::members(&self.$flat));)?
+                Some($crate::config::write::Yaml::Map(members))
             }
         }
 
@@ -347,14 +415,16 @@ macro_rules! record {
                 name: stringify!($key),
                 doc: concat!($($doc, "\n"),+),
                 required: matches!(stringify!($kind).as_bytes(), b"required"),
-                what: record!(@what $kind $ty),
+                what: $crate::config::read::record!(@what $kind $ty),
                 keys: <$ty as FromNode>::KEYS,
+                more: <$ty as FromNode>::MORE,
             }),*];
+            $(const MORE: &'static [$crate::config::read::KeyDoc] = <$Flat as FromNode>::KEYS;)?
 
             fn from_node(reader: &mut $crate::config::read::Reader<'_>, node: &$crate::config::span::Node) -> Option<Self> {
                 let mut fields = reader.fields(Self::WHAT, node)?;
                 let record = Self::from_fields(reader, &mut fields);
-                reader.finish(fields, &[Self::KEYS, $(<$Flat as FromNode>::KEYS)?]);
+                reader.finish(fields, Self::KEYS, Self::MORE);
                 record
             }
         }

@@ -16,8 +16,19 @@ const MAX_VALUES: usize = 100_000;
 
 /// Keys whose values are secrets, with those that people write in their place.
 const SECRET_KEYS: &[&str] = &[
-    "value", "token", "secret", "pem", "set", "add", "password", "api_key", "apikey", "client_secret", "private_key",
-    "credential", "bearer",
+    "value",
+    "token",
+    "secret",
+    "pem",
+    "set",
+    "add",
+    "password",
+    "api_key",
+    "apikey",
+    "client_secret",
+    "private_key",
+    "credential",
+    "bearer",
 ];
 
 /// A file with its tree.
@@ -45,7 +56,10 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub enum Value {
     /// `plain`: without quotes, so that `true` is no text.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     /// In the order of the file; no key twice.
     Map(Vec<(Key, Node)>),
@@ -79,16 +93,20 @@ impl Document {
             hidden: HashMap::new(),
         };
         if text.len() > MAX_BYTES {
-            let title = format!("the configuration has {} bytes, more than the {MAX_BYTES} that are read", text.len());
+            let title = format!(
+                "the configuration has {} bytes, more than the {MAX_BYTES} that are read",
+                text.len()
+            );
             return (None, vec![Diagnostic::error(codes::CONFIG_SYNTAX, title).file(file)]);
         }
         document.lines = text.lines().map(str::to_owned).collect();
         let mut builder = Builder::default();
         let mut failure = None;
-        for event in Parser::new_from_str_with_options(text, granit_parser::options! { emit_comments: false }) {
-            let taken = event.map_err(|error| Fault::syntax(&error)).and_then(|(event, span)| {
-                builder.take(event, Span::from(span))
-            });
+        for event in Parser::new_from_str_with_options(text, granit_parser::options! { emit_comments: false })
+        {
+            let taken = event
+                .map_err(|error| Fault::syntax(&error))
+                .and_then(|(event, span)| builder.take(event, Span::from(span)));
             if let Err(fault) = taken {
                 failure = Some(fault);
                 break;
@@ -141,10 +159,13 @@ impl Document {
     }
 
     fn twice(&self, twice: &Twice) -> Diagnostic {
-        Diagnostic::error(codes::CONFIG_DUPLICATE_KEY, format!("the key `{}` stands twice in one mapping", twice.key))
-            .at(self.place(twice.second, ""))
-            .label(format!("first on line {}", twice.first.line))
-            .help("remove or rename one of them")
+        Diagnostic::error(
+            codes::CONFIG_DUPLICATE_KEY,
+            format!("the key `{}` stands twice in one mapping", twice.key),
+        )
+        .at(self.place(twice.second, ""))
+        .label(format!("first on line {}", twice.first.line))
+        .help("remove or rename one of them")
     }
 }
 
@@ -184,8 +205,9 @@ impl From<granit_parser::Span> for Span {
 
 /// Marks what stands under a secret's key and collects where it stands.
 fn hide(node: &mut Node, under: bool, hidden: &mut HashMap<u32, Vec<(u32, u32)>>) {
-    node.secret = under;
     let span = node.span;
+    let under = under || matches!(&node.value, Value::Scalar { text, .. } if has_password(text));
+    node.secret = under;
     match &mut node.value {
         Value::Scalar { .. } if under => {
             for line in span.line..=span.end_line {
@@ -204,6 +226,13 @@ fn hide(node: &mut Node, under: bool, hidden: &mut HashMap<u32, Vec<(u32, u32)>>
             }
         }
     }
+}
+
+/// Whether a text may be an address with credentials: `http://user:password@host`.
+fn has_password(text: &str) -> bool {
+    let authority =
+        text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    authority.is_some_and(|authority| authority.contains('@'))
 }
 
 fn json_node(value: &serde_json::Value) -> Node {
@@ -280,7 +309,11 @@ impl Builder {
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
-                    return Err(Fault::new(span, "an alias stands inside the value it names", "write the value out"));
+                    return Err(Fault::new(
+                        span,
+                        "an alias stands inside the value it names",
+                        "write the value out",
+                    ));
                 };
                 self.count(size(&node), span)?;
                 self.complete(node, 0)
@@ -294,7 +327,11 @@ impl Builder {
             return Err(Fault::new(span, format!("more than {MAX_DEPTH} levels of lists and mappings"), ""));
         }
         if matches!(self.open.last(), Some(Open { members: Some(_), key: None, .. })) {
-            return Err(Fault::new(span, "a list or mapping stands where a key is due", "keys are plain text"));
+            return Err(Fault::new(
+                span,
+                "a list or mapping stands where a key is due",
+                "keys are plain text",
+            ));
         }
         self.open.push(Open { span, anchor, items: Vec::new(), members, key: None, seen: HashMap::new() });
         Ok(())
@@ -334,7 +371,9 @@ impl Builder {
                 },
                 None => match node.value {
                     Value::Scalar { text, .. } => *key = Some(Key { text, span: node.span }),
-                    _ => return Err(Fault::new(node.span, "a list or mapping stands where a key is due", "")),
+                    _ => {
+                        return Err(Fault::new(node.span, "a list or mapping stands where a key is due", ""));
+                    }
                 },
             },
         }
@@ -417,7 +456,8 @@ mod tests {
         assert_eq!(found, []);
         let Value::Map(members) = document.unwrap().root.value else { panic!() };
         let Value::Map(merged) = &members[1].1.value else { panic!() };
-        let texts: Vec<_> = merged.iter().map(|(key, value)| format!("{} {}", key.text, value.describe())).collect();
+        let texts: Vec<_> =
+            merged.iter().map(|(key, value)| format!("{} {}", key.text, value.describe())).collect();
         assert_eq!(texts, ["x `3`", "y `2`"]);
     }
 

@@ -48,7 +48,7 @@ impl<T: Deep + Clone> Deep for Switch<T> {
 pub struct Many<T>(pub Vec<T>);
 
 /// A mapping whose keys are names, in the order of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Named<T>(pub Vec<(Spanned<String>, T)>);
 
 /// A number of bytes.
@@ -78,6 +78,13 @@ pub enum Location {
 pub enum Pem {
     Text(Secret),
     File(String),
+}
+
+/// An address range, with its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub text: String,
+    pub network: Network,
 }
 
 /// A host name in lower case, `*.` before a name, or `*` for every host.
@@ -110,7 +117,11 @@ impl FromNode for Secret {
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         let help = || "it must not be empty".to_owned();
-        reader.scalar(Self::WHAT, node, |text| if text.is_empty() { Err(help()) } else { Ok(Self(text.to_owned())) })
+        reader.scalar(
+            Self::WHAT,
+            node,
+            |text| if text.is_empty() { Err(help()) } else { Ok(Self(text.to_owned())) },
+        )
     }
 }
 
@@ -146,7 +157,9 @@ impl FromNode for Duration {
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
-            duration(text).ok_or_else(|| "write a whole number and `ms`, `s`, `m`, `h` or `d`, such as `1h30m`".to_owned())
+            duration(text).ok_or_else(|| {
+                "write a whole number and `ms`, `s`, `m`, `h` or `d`, such as `1h30m`".to_owned()
+            })
         })
     }
 }
@@ -178,7 +191,9 @@ impl FromNode for Size {
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
-            size(text).ok_or_else(|| "write a whole number, in bytes or with `KB`, `MB`, `GB`, `KiB`, `MiB` or `GiB`".to_owned())
+            size(text).ok_or_else(|| {
+                "write a whole number, in bytes or with `KB`, `MB`, `GB`, `KiB`, `MiB` or `GiB`".to_owned()
+            })
         })
     }
 }
@@ -203,23 +218,31 @@ impl FromNode for SocketAddr {
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
-            let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
+            let text =
+                text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
             text.parse().map_err(|_| {
                 let port = text.trim_start_matches(':').trim_start_matches("*:");
                 match port.parse::<u16>() {
-                    Ok(port) => format!("did you mean `127.0.0.1:{port}` (this machine) or `0.0.0.0:{port}` (all networks)?"),
-                    Err(_) => "write an IP address and a port; IPv6 in brackets, such as `[::]:8080`".to_owned(),
+                    Ok(port) => format!(
+                        "did you mean `127.0.0.1:{port}` (this machine) or `0.0.0.0:{port}` (all networks)?"
+                    ),
+                    Err(_) => {
+                        "write an IP address and a port; IPv6 in brackets, such as `[::]:8080`".to_owned()
+                    }
                 }
             })
         })
     }
 }
 
-impl FromNode for Network {
+impl FromNode for Range {
     const WHAT: &'static str = "an address range such as `10.0.0.0/8`";
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| Self::parse(text).ok_or_else(String::new))
+        reader.scalar(Self::WHAT, node, |text| {
+            let network = Network::parse(text).ok_or_else(String::new)?;
+            Ok(Self { text: text.to_owned(), network })
+        })
     }
 }
 
@@ -358,7 +381,16 @@ impl FromNode for HeaderName {
 /// Fields that the gateway itself must be right about cannot be written by hand.
 fn header_name(text: &str) -> Result<HeaderName, String> {
     let name = HeaderName::try_from(text).map_err(|_| "letters, digits and `-` make a name".to_owned())?;
-    let own = ["connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+    let own = [
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
     if own.contains(&name.as_str()) { Err("the gateway sets this field itself".into()) } else { Ok(name) }
 }
 
@@ -367,7 +399,8 @@ impl FromNode for HeaderValue {
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
-            let mut value = Self::try_from(text).map_err(|_| "line breaks and control characters cannot be sent".to_owned())?;
+            let mut value = Self::try_from(text)
+                .map_err(|_| "line breaks and control characters cannot be sent".to_owned())?;
             value.set_sensitive(true);
             Ok(value)
         })
@@ -434,6 +467,7 @@ super::read::record! {
 impl<T: FromNode> FromNode for Spanned<T> {
     const WHAT: &'static str = T::WHAT;
     const KEYS: &'static [KeyDoc] = T::KEYS;
+    const MORE: &'static [KeyDoc] = T::MORE;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         let place = reader.place(node).into();
@@ -444,12 +478,17 @@ impl<T: FromNode> FromNode for Spanned<T> {
 impl<T: FromNode> FromNode for Vec<T> {
     const WHAT: &'static str = "a list";
     const KEYS: &'static [KeyDoc] = T::KEYS;
+    const MORE: &'static [KeyDoc] = T::MORE;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         match &node.value {
             Value::List(items) => Some(items_of(reader, items)),
             _ => {
-                reader.unexpected(Self::WHAT, node, "write it in brackets: `[…]`, or with `-` before each item");
+                reader.unexpected(
+                    Self::WHAT,
+                    node,
+                    "write it in brackets: `[…]`, or with `-` before each item",
+                );
                 None
             }
         }
@@ -457,13 +496,15 @@ impl<T: FromNode> FromNode for Vec<T> {
 }
 
 fn items_of<T: FromNode>(reader: &mut Reader<'_>, items: &[Node]) -> Vec<T> {
-    let read = |(at, item): (usize, &Node)| reader.below(&at.to_string(), |reader| T::from_node(reader, item));
+    let read =
+        |(at, item): (usize, &Node)| reader.below(&at.to_string(), |reader| T::from_node(reader, item));
     items.iter().enumerate().filter_map(read).collect()
 }
 
 impl<T: FromNode> FromNode for Many<T> {
     const WHAT: &'static str = T::WHAT;
     const KEYS: &'static [KeyDoc] = T::KEYS;
+    const MORE: &'static [KeyDoc] = T::MORE;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         match &node.value {
@@ -476,6 +517,7 @@ impl<T: FromNode> FromNode for Many<T> {
 impl<T: FromNode> FromNode for Named<T> {
     const WHAT: &'static str = "a mapping of names";
     const KEYS: &'static [KeyDoc] = T::KEYS;
+    const MORE: &'static [KeyDoc] = T::MORE;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         let Value::Map(members) = &node.value else {
@@ -496,6 +538,7 @@ impl<T: FromNode> FromNode for Named<T> {
 impl<T: FromNode> FromNode for Switch<T> {
     const WHAT: &'static str = T::WHAT;
     const KEYS: &'static [KeyDoc] = T::KEYS;
+    const MORE: &'static [KeyDoc] = T::MORE;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         match &node.value {

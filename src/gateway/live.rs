@@ -14,4 +14,6 @@ pub struct Live {
     pub keys: Arc<KeyStore>,
     /// `None` when the cache is off.
     pub cache: Option<Cache>,
+    /// Bytes that the cache may take on disk.
+    pub cache_bytes: u64,
 }

@@ -16,6 +16,8 @@ pub struct Route {
     /// The names of API and operation in logs, metrics and limits.
     pub api: Arc<str>,
     pub operation: Arc<str>,
+    /// What all its paths begin with, up to the first parameter.
+    pub literal: Box<str>,
     pub metrics: Arc<OperationMetrics>,
     pub upstream_metrics: Arc<UpstreamMetrics>,
     /// Query parameters that carry credentials, redacted in the access log.

@@ -119,8 +119,8 @@ impl<'a> Common<'a> {
             None => (&self.parts, &self.policy, false),
         };
         let mut siting = self.siting.clone();
-        let own_upstream = merged.is_some() && policy.upstream != self.policy.upstream;
-        if own_upstream {
+        let own_address = merged.is_some() && own_upstream(policy) != own_upstream(&self.policy);
+        if own_address {
             siting.upstream = parts.chosen.as_ref().map(Chosen::address);
             siting.all_servers = true;
         }
@@ -187,7 +187,9 @@ impl<'a> Common<'a> {
     fn caching(&self, operation: &openapi::Operation, policy: &Policy) -> Option<RouteCacheOptions> {
         let mut options = caching(policy)?;
         let at = |location| operation.parameters.iter().filter(move |p| p.location == location);
-        options.query = Some(at(Location::Query).map(|p| p.name.as_str().into()).collect());
+        // A credential in the query tells answers apart whether it is declared as a parameter or not.
+        let secrets = self.secret_params.iter().map(|name| name.as_str().into());
+        options.query = Some(at(Location::Query).map(|p| p.name.as_str().into()).chain(secrets).collect());
         options.headers = at(Location::Header)
             .filter_map(|p| p.name.parse::<HeaderName>().ok())
             .filter(|name| !matches!(name.as_str(), "accept" | "content-type" | "authorization"))
@@ -240,6 +242,10 @@ impl<'a> Common<'a> {
             siting: self.siting,
         }
     }
+}
+
+fn own_upstream(policy: &Policy) -> Option<&crate::config::UpstreamRef> {
+    policy.upstream.as_ref().map(|upstream| &upstream.value)
 }
 
 /// The plan of a route without a description.
