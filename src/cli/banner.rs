@@ -86,7 +86,11 @@ impl Banner {
     }
 
     fn api(&self, out: &mut String, api: &ApiLine, base: &str, paint: &Paint) {
-        let operations = if api.operations == 1 { "1 operation".to_owned() } else { format!("{} operations", api.operations) };
+        let operations = if api.operations == 1 {
+            "1 operation".to_owned()
+        } else {
+            format!("{} operations", api.operations)
+        };
         out.push_str(&format!("  {}{}{}  {} · {operations}\n", paint.bold, api.name, paint.off, api.title));
         let host = match api.hosts.as_slice() {
             [] => String::new(),
@@ -114,10 +118,13 @@ impl Banner {
         if let Some(admin) = self.admin {
             facts.push(("admin", format!("http://{admin} (/health /ready /metrics)")));
         }
-        facts.push(("docs", match &self.docs {
-            Some(path) => format!("{base}{path}"),
-            None => "off".to_owned(),
-        }));
+        facts.push((
+            "docs",
+            match &self.docs {
+                Some(path) => format!("{base}{path}"),
+                None => "off".to_owned(),
+            },
+        ));
         facts.push(("state", format!("{}{}", self.state, if self.cache { "" } else { " (cache off)" })));
         if self.warnings > 0 {
             facts.push(("findings", format!("{}, shown above", tally(0, self.warnings))));
@@ -142,7 +149,10 @@ impl Banner {
         if let Some(host) = api.hosts.first().filter(|host| !host.starts_with('*')) {
             curl.push_str(&format!(" -H 'Host: {host}'"));
         }
-        out.push_str(&format!("\n  {}try it{}\n    {}{curl} '{base}{trial}'{}\n\n", paint.bold, paint.off, paint.green, paint.off));
+        out.push_str(&format!(
+            "\n  {}try it{}\n    {}{curl} '{base}{trial}'{}\n\n",
+            paint.bold, paint.off, paint.green, paint.off
+        ));
     }
 }
 

@@ -31,15 +31,23 @@ pub fn cache(action: &CacheAction, connect: &Connect) -> Result<String, Diagnost
 pub fn reload(connect: &Connect) -> Result<String, Diagnostic> {
     let generation = running(connect)?.call(Method::POST, "/config/reload", None)?;
     let number = |name: &str| generation[name].as_u64().unwrap_or_default();
-    Ok(format!("generation {} serves: {} operations, {} warnings\n", number("number"), number("operations"), number("warnings")))
+    Ok(format!(
+        "generation {} serves: {} operations, {} warnings\n",
+        number("number"),
+        number("operations"),
+        number("warnings")
+    ))
 }
 
 fn running(connect: &Connect) -> Result<Running, Diagnostic> {
     match connect::find(connect)? {
         Target::Running(gateway) => Ok(gateway),
-        Target::Stopped(dir) => Err(Diagnostic::error(codes::GATEWAY_UNREACHABLE, "the gateway of this state directory does not run")
-            .file(dir.display().to_string())
-            .help("start it first")),
+        Target::Stopped(dir) => Err(Diagnostic::error(
+            codes::GATEWAY_UNREACHABLE,
+            "the gateway of this state directory does not run",
+        )
+        .file(dir.display().to_string())
+        .help("start it first")),
     }
 }
 

@@ -26,10 +26,12 @@ struct Findings {
 
 fn examine(source: &Source) -> Result<Findings, Diagnostic> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| Diagnostic::error(codes::START_FAILED, format!("no runtime: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Diagnostic::error(codes::START_FAILED, format!("no runtime: {error}")))?;
     let mut prepared = prepare::prepare(source, &Policies::default(), runtime.handle());
     let mut diagnostics = std::mem::take(&mut prepared.diagnostics);
-    let compiled = prepared.model.as_ref().map(|model| config::compile(model, &prepared.compiler_sources(model)));
+    let compiled =
+        prepared.model.as_ref().map(|model| config::compile(model, &prepared.compiler_sources(model)));
     if let Some(compiled) = &compiled {
         diagnostics.extend(compiled.diagnostics.iter().cloned());
         diagnostics.extend(super::dry::assemble(compiled));
@@ -53,7 +55,11 @@ impl Findings {
     fn rows(&self) -> Vec<RouteRow> {
         let Some(compiled) = &self.compiled else { return Vec::new() };
         let described = self.prepared.sources.iter().zip(&compiled.summaries);
-        described.flat_map(|(source, summary)| openapi::rows(&source.description.api, &source.name, &summary.siting)).collect()
+        described
+            .flat_map(|(source, summary)| {
+                openapi::rows(&source.description.api, &source.name, &summary.siting)
+            })
+            .collect()
     }
 }
 
@@ -87,7 +93,8 @@ pub fn routes(args: &Routes) -> Result<ExitCode, Diagnostic> {
         out(&text.unwrap_or_default());
         return Ok(findings.exit(false));
     }
-    let mut rows: Vec<Value> = findings.rows().iter().map(|row| serde_json::to_value(row).unwrap_or_default()).collect();
+    let mut rows: Vec<Value> =
+        findings.rows().iter().map(|row| serde_json::to_value(row).unwrap_or_default()).collect();
     rows.extend(findings.prepared.model.iter().flat_map(|model: &Model| &model.routes).map(plain_row));
     match args.format {
         Format::Json => {
@@ -118,14 +125,24 @@ fn table(rows: &[Value]) -> String {
     let cells: Vec<[String; 4]> = rows
         .iter()
         .map(|row| {
-            let conditions = row["conditions"].as_object().filter(|map| !map.is_empty()).map(|map| format!(" [{}]", words(map)));
+            let conditions = row["conditions"]
+                .as_object()
+                .filter(|map| !map.is_empty())
+                .map(|map| format!(" [{}]", words(map)));
             let path = format!("{}{}", text(row, "path"), conditions.unwrap_or_default());
             [text(row, "method"), path, security(&row["security"]), text(row, "upstream")]
         })
         .collect();
-    let width = |column: usize, most: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).min(most);
+    let width = |column: usize, most: usize| {
+        cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).min(most)
+    };
     let (a, b, c) = (width(0, 10), width(1, 70), width(2, 40));
-    cells.iter().map(|[method, path, security, upstream]| format!("{method:a$}  {path:b$}  {security:c$}  {upstream}\n")).collect()
+    cells
+        .iter()
+        .map(|[method, path, security, upstream]| {
+            format!("{method:a$}  {path:b$}  {security:c$}  {upstream}\n")
+        })
+        .collect()
 }
 
 fn words(map: &serde_json::Map<String, Value>) -> String {
@@ -141,10 +158,15 @@ fn words(map: &serde_json::Map<String, Value>) -> String {
 fn security(value: &Value) -> String {
     let Some(alternatives) = value.as_array() else { return "-".to_owned() };
     let one = |alternative: &Value| {
-        let names: Vec<&str> = alternative.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> =
+            alternative.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
         if names.is_empty() { "anyone".to_owned() } else { names.join(" & ") }
     };
-    if alternatives.is_empty() { "open".to_owned() } else { alternatives.iter().map(one).collect::<Vec<_>>().join(" | ") }
+    if alternatives.is_empty() {
+        "open".to_owned()
+    } else {
+        alternatives.iter().map(one).collect::<Vec<_>>().join(" | ")
+    }
 }
 
 /// Runs `gatewright import`.
@@ -155,16 +177,25 @@ pub fn import(args: &Import) -> Result<ExitCode, Diagnostic> {
     if findings.diagnostics.iter().any(Diagnostic::is_error) {
         return Ok(findings.exit(false));
     }
-    let text = config::write::yaml(model);
+    let text = config::write::write(
+        model,
+        "Written by `gatewright import`. Run it with `gatewright run FILE`; it is read again when it changes.",
+    );
     match &args.output {
         None => out(&text),
         Some(path) => {
             let shown = path.display().to_string();
             if path.exists() && !args.force {
-                return Err(Diagnostic::error(codes::USAGE, "the file exists already").file(shown).help("name another, or overwrite it with `--force`"));
+                return Err(Diagnostic::error(codes::USAGE, "the file exists already")
+                    .file(shown)
+                    .help("name another, or overwrite it with `--force`"));
             }
             fs::write(path, text).map_err(|error| {
-                Diagnostic::error(codes::FILE_UNREADABLE, format!("cannot write the file: {}", crate::provider::source::reason(&error))).file(&shown)
+                Diagnostic::error(
+                    codes::FILE_UNREADABLE,
+                    format!("cannot write the file: {}", crate::provider::source::reason(&error)),
+                )
+                .file(&shown)
             })?;
             out(&format!("wrote {shown}; run it with `gatewright run {shown}`\n"));
         }

@@ -44,7 +44,8 @@ pub fn configuration(source: &Source, policies: &Policies) -> Result<(Value, Vec
         return Err(Diagnostic::error(codes::USAGE, "no description is named")
             .help("name an OpenAPI description, a folder or an address: `gatewright run petstore.yaml`\n`gatewright demo` shows it all without one"));
     }
-    let apis: Vec<Value> = source.specs.iter().map(|spec| Value::Object(api(source, spec, &policy))).collect();
+    let apis: Vec<Value> =
+        source.specs.iter().map(|spec| Value::Object(api(source, spec, &policy))).collect();
     root.insert("apis".into(), Value::Array(apis));
     Ok((Value::Object(root), said))
 }
@@ -62,7 +63,8 @@ fn api(source: &Source, spec: &str, policy: &Map<String, Value>) -> Map<String, 
         api.insert("server".into(), json!(server));
     }
     if !source.server_variables.is_empty() {
-        let variables: Map<_, _> = source.server_variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let variables: Map<_, _> =
+            source.server_variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         api.insert("server_variables".into(), Value::Object(variables));
     }
     for (flag, name) in [(source.all_servers, "all_servers"), (source.strip_base, "strip_base")] {
@@ -105,7 +107,8 @@ fn policy(policies: &Policies, said: &mut Vec<Diagnostic>) -> Result<Map<String,
 /// `100/m`, `5/s`, `1000/1h`.
 fn rate_limit(text: &str) -> Result<Value, Diagnostic> {
     let wrong = || {
-        Diagnostic::error(codes::USAGE, format!("`--rate-limit {text}` is no rate")).help("write a number and a window: `100/m`, `5/s`, `1000/1h`")
+        Diagnostic::error(codes::USAGE, format!("`--rate-limit {text}` is no rate"))
+            .help("write a number and a window: `100/m`, `5/s`, `1000/1h`")
     };
     let (limit, window) = text.split_once('/').ok_or_else(wrong)?;
     let limit: u32 = limit.trim().parse().map_err(|_| wrong())?;
@@ -129,8 +132,15 @@ fn credential(header: &str, said: &mut Vec<Diagnostic>) -> Result<Value, Diagnos
         format!("${{file:{}}}", file.trim())
     } else {
         said.push(
-            Diagnostic::warning(codes::SECRET_ON_COMMAND_LINE, format!("the value of `{}` stands on the command line", name.trim()))
-                .help(format!("other users of this machine can read it there: write `{}: env:NAME` or `{}: @FILE`", name.trim(), name.trim())),
+            Diagnostic::warning(
+                codes::SECRET_ON_COMMAND_LINE,
+                format!("the value of `{}` stands on the command line", name.trim()),
+            )
+            .help(format!(
+                "other users of this machine can read it there: write `{}: env:NAME` or `{}: @FILE`",
+                name.trim(),
+                name.trim()
+            )),
         );
         value.replace('$', "$$")
     };

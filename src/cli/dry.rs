@@ -7,7 +7,10 @@ use crate::{
     counter::Limiters,
     diagnostic::Diagnostic,
     gateway::{Gateway, Live, assemble, plan::Plan},
-    policy::identity::KeyStore,
+    policy::identity::{
+        KeyStore,
+        keyset::{Fetch, FetchKeys, KeySets},
+    },
     telemetry::{AccessLog, Telemetry},
     upstream::Upstreams,
 };
@@ -23,9 +26,20 @@ pub fn gateway(plan: Plan) -> (Option<Gateway>, Vec<Diagnostic>) {
         telemetry: Arc::new(Telemetry::new(AccessLog::off())),
         upstreams: Upstreams::new(1),
         limiters: Arc::new(Limiters::default()),
-        keys: Arc::new(KeyStore::empty()),
+        keys: Arc::new(KeyStore::detached()),
+        key_sets: KeySets::new(Arc::new(NoFetch), None),
         cache: None,
         cache_bytes: 0,
     };
-    assemble::assemble(plan, 0, &live, None, None)
+    assemble::assemble(plan, 0, &live, None)
+}
+
+/// Commands that start nothing fetch nothing.
+#[derive(Debug)]
+struct NoFetch;
+
+impl FetchKeys for NoFetch {
+    fn fetch<'a>(&'a self, _: &'a str) -> Fetch<'a> {
+        Box::pin(async { Err("nothing is fetched here".to_owned()) })
+    }
 }

@@ -15,8 +15,9 @@ use crate::{
 /// Explains a request such as `GET http://host/pets/1?x=1`; the host may be left out.
 pub fn explain(compiled: &Compiled, request: &str) -> Result<String, Diagnostic> {
     let wrong = || {
-        Diagnostic::error(codes::USAGE, format!("`{request}` is no request"))
-            .help("write a method and a path: `--explain 'GET /pets/1?limit=3'`; a host may stand before the path")
+        Diagnostic::error(codes::USAGE, format!("`{request}` is no request")).help(
+            "write a method and a path: `--explain 'GET /pets/1?limit=3'`; a host may stand before the path",
+        )
     };
     let (method, target) = request.trim().split_once(' ').ok_or_else(wrong)?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| wrong())?;
@@ -55,12 +56,19 @@ fn describe(text: &mut String, host: &Host, id: usize, params: &str, path: &str,
         text.push_str("guard     nothing is checked: credentials go to the upstream\n");
     }
     for policy in &route.policies {
-        let _ = writeln!(text, "guard     {} ({}): {}", policy.name(), policy.phase().as_str(), policy.describe());
+        let _ = writeln!(
+            text,
+            "guard     {} ({}): {}",
+            policy.name(),
+            policy.phase().as_str(),
+            policy.describe()
+        );
     }
     let _ = match &route.cache {
         None => writeln!(text, "lookup    off"),
         Some(cache) => {
-            let fallback = cache.default_ttl_ms.map(|ms| format!("; {} s where the upstream says nothing", ms / 1000));
+            let fallback =
+                cache.default_ttl_ms.map(|ms| format!("; {} s where the upstream says nothing", ms / 1000));
             writeln!(text, "lookup    as the upstream's answers say{}", fallback.unwrap_or_default())
         }
     };
@@ -75,7 +83,9 @@ fn describe(text: &mut String, host: &Host, id: usize, params: &str, path: &str,
     for credential in &route.rewrite.credentials {
         let shown = match credential {
             Credential::Header(name, _) => format!("the header `{name}`"),
-            Credential::Query(pair) => format!("the query parameter `{}`", pair.split('=').next().unwrap_or_default()),
+            Credential::Query(pair) => {
+                format!("the query parameter `{}`", pair.split('=').next().unwrap_or_default())
+            }
         };
         let _ = writeln!(text, "          with {shown} as the gateway's credential");
     }

@@ -40,7 +40,10 @@ mod exit {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        show(&[Diagnostic::warning(crate::diagnostic::codes::START_FAILED, "another TLS provider is installed already")]);
+        show(&[Diagnostic::warning(
+            crate::diagnostic::codes::START_FAILED,
+            "another TLS provider is installed already",
+        )]);
     }
     let done = match &cli.command {
         Command::Run(args) => return run::run(args),

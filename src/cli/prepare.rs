@@ -13,7 +13,7 @@ use super::{
     configure::{self, Policies},
 };
 use crate::{
-    config::{self, Lookup, Model},
+    config::{self, Location, Lookup, Model, Pem, Secret, Spanned},
     diagnostic::{Diagnostic, codes},
     openapi::{self, Siting},
     provider::{
@@ -113,7 +113,11 @@ impl Prepared {
         };
         let file = path.display().to_string();
         let Ok(text) = text else {
-            self.diagnostics.push(Diagnostic::error(codes::FILE_UNREADABLE, "the file is not UTF-8").file(file).help("save it as UTF-8"));
+            self.diagnostics.push(
+                Diagnostic::error(codes::FILE_UNREADABLE, "the file is not UTF-8")
+                    .file(file)
+                    .help("save it as UTF-8"),
+            );
             return;
         };
         if let Some(flag) = stray_flag(source, policies) {
@@ -141,7 +145,31 @@ impl Prepared {
         let (model, mut said) = config::read(file, text, &outside);
         self.model = model;
         self.diagnostics.append(&mut said);
+        self.resolve_keys(folder, &outside);
         self.files.extend(outside.files.into_inner());
+    }
+
+    /// Files that the configuration names are relative to its folder; PEM files are read here.
+    fn resolve_keys(&mut self, folder: &Path, outside: &Outside) {
+        let issuers = self.model.iter_mut().flat_map(|model| &mut model.issuers);
+        for issuer in issuers {
+            if let Some(Spanned { value: Location::File(path), .. }) = &mut issuer.jwks {
+                *path = beside(folder, path);
+            }
+            for pem in issuer.keys.iter_mut().filter_map(|key| key.pem.as_mut()) {
+                let Pem::File(path) = &pem.value else { continue };
+                match outside.file(path) {
+                    Ok(text) => pem.value = Pem::Text(Secret(text)),
+                    Err(why) => self.diagnostics.push(
+                        Diagnostic::error(
+                            codes::FILE_UNREADABLE,
+                            format!("cannot read the key `{path}`: {why}"),
+                        )
+                        .at((*pem.place).clone()),
+                    ),
+                }
+            }
+        }
     }
 
     fn import(&mut self, folder: &Path, runtime: &Handle) {
@@ -158,7 +186,9 @@ impl Prepared {
                 .collect();
             let Found { descriptions, diagnostics, files } = description::load(&named, &variables, runtime);
             self.unreadable |= descriptions.is_empty()
-                && diagnostics.iter().any(|d| d.code == codes::FILE_UNREADABLE || d.code == codes::FETCH_FAILED);
+                && diagnostics
+                    .iter()
+                    .any(|d| d.code == codes::FILE_UNREADABLE || d.code == codes::FETCH_FAILED);
             self.diagnostics.extend(diagnostics);
             self.files.extend(files);
             let mount = api.mount.as_ref().map(|mount| mount.value.0.as_str()).unwrap_or_default();
@@ -195,10 +225,15 @@ fn mounts(descriptions: &[Description], mount: &str) -> Vec<Option<String>> {
         return descriptions.iter().map(|_| None).collect();
     }
     let bases: Vec<String> = descriptions.iter().map(|d| base(&d.api)).collect();
-    let overlaps = |a: &str, b: &str| a == b || format!("{b}/").starts_with(&format!("{a}/")) || format!("{a}/").starts_with(&format!("{b}/"));
+    let overlaps = |a: &str, b: &str| {
+        a == b
+            || format!("{b}/").starts_with(&format!("{a}/"))
+            || format!("{a}/").starts_with(&format!("{b}/"))
+    };
     let mut taken = HashSet::new();
     let place = |(index, description): (usize, &Description)| {
-        let crowded = bases.iter().enumerate().any(|(other, base)| other != index && overlaps(base, &bases[index]));
+        let crowded =
+            bases.iter().enumerate().any(|(other, base)| other != index && overlaps(base, &bases[index]));
         crowded.then(|| format!("{mount}/{}", unique(description.name.clone(), &mut taken)))
     };
     descriptions.iter().enumerate().map(place).collect()
@@ -206,7 +241,8 @@ fn mounts(descriptions: &[Description], mount: &str) -> Vec<Option<String>> {
 
 /// The base path of most operations: that of the document's server in force.
 fn base(api: &openapi::Api) -> String {
-    let operation = api.operations.iter().find(|operation| operation.servers_of_document).or(api.operations.first());
+    let operation =
+        api.operations.iter().find(|operation| operation.servers_of_document).or(api.operations.first());
     operation.map(|operation| openapi::site(api, operation, &Siting::default()).prefix).unwrap_or_default()
 }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 
 use super::{
     args::{self, Serve},
@@ -32,13 +33,17 @@ use crate::{
     gateway::Live,
     openapi,
     policy::{
-        identity::{KeyStore, keystore::NewKey},
+        identity::{
+            KeyStore,
+            keyset::{HttpFetch, KeySets},
+            keystore::NewKey,
+        },
         security::Mode,
     },
     proxy::{Proxy, Via},
     server::{self, Control, Drain, Listeners, ServerConfig},
     telemetry::{AccessLog, Format, Telemetry},
-    upstream::Upstreams,
+    upstream::{Upstreams, transport},
 };
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -95,14 +100,16 @@ struct Start {
     engine: Arc<Engine>,
     state: State,
     listeners: Listeners,
-    admin: Option<(std::net::TcpListener, admin::Access)>,
+    admin: Option<(Listeners, admin::Access)>,
     config: ServerConfig,
     banner: Banner,
 }
 
 impl Start {
     fn prepare(recipe: Recipe, flags: &Serve, extra: &Extra) -> Result<Self, Failed> {
-        let broken = |what: &str, error: &dyn std::fmt::Display| fail(Diagnostic::error(codes::START_FAILED, format!("{what}: {error}")));
+        let broken = |what: &str, error: &dyn std::fmt::Display| {
+            fail(Diagnostic::error(codes::START_FAILED, format!("{what}: {error}")))
+        };
         if let Err(text) = crate::telemetry::log::init() {
             show(&[Diagnostic::warning(codes::USAGE, text)]);
         }
@@ -114,28 +121,43 @@ impl Start {
             return Err((prepared.diagnostics, code));
         };
         let settings = Settings::new(&model, flags).map_err(fail)?;
-        let listeners = Listeners::bind(&settings.listen, settings.server.workers).map_err(|error| fail(error.diagnostic()))?;
+        let listeners = Listeners::bind(&settings.listen, settings.server.workers)
+            .map_err(|error| fail(error.diagnostic()))?;
         let admin = settings.admin.map(bind_admin).transpose().map_err(fail)?;
         let state = open_state(&recipe, flags, &model, extra).map_err(fail)?;
-        let (live, mut said) = open_live(&settings, &state)?;
+        let (live, mut said) = open_live(&settings, &state, control.handle())?;
         let live = Arc::new(live);
         let key = extra.protect.map(|consumer| protect(&live, consumer)).transpose().map_err(fail)?.flatten();
         let mut loaded = engine::build(prepared, &recipe, 1, &live);
         said.append(&mut loaded.diagnostics);
         diagnostic::sort(&mut said);
         loaded.diagnostics = said;
-        let Some(gateway) = loaded.gateway.take().filter(|_| !loaded.diagnostics.iter().any(Diagnostic::is_error)) else {
+        let Some(gateway) =
+            loaded.gateway.take().filter(|_| !loaded.diagnostics.iter().any(Diagnostic::is_error))
+        else {
             let code = if loaded.unreadable { exit::UNREADABLE } else { exit::FINDINGS };
             return Err((loaded.diagnostics, code));
         };
         show(&loaded.diagnostics);
-        let proxy = Arc::new(Proxy { live: Arc::clone(&live), current: ArcSwap::from_pointee(gateway), via: Via::new(fastrand::u32(..)) });
+        let proxy = Arc::new(Proxy {
+            live: Arc::clone(&live),
+            current: ArcSwap::from_pointee(gateway),
+            via: Via::new(fastrand::u32(..)),
+        });
         let banner = banner(&loaded, &settings, &listeners, &state, key);
         let engine = Engine::new(recipe, live, proxy, control.handle().clone(), Drain::new(), &loaded);
-        let access = |listener: &std::net::TcpListener| access(&model, listener, &state);
+        let access = |listener: &Listeners| access(&model, listener, &state);
         let admin = admin.map(|listener| Ok((access(&listener)?, listener))).transpose().map_err(fail)?;
         let admin = admin.map(|(access, listener)| (listener, access));
-        Ok(Self { control, engine: Arc::new(engine), state, listeners, admin, config: settings.server, banner })
+        Ok(Self {
+            control,
+            engine: Arc::new(engine),
+            state,
+            listeners,
+            admin,
+            config: settings.server,
+            banner,
+        })
     }
 
     /// Serves until the drain is through.
@@ -145,18 +167,19 @@ impl Start {
         serve::watch_gauges(&engine, &stats);
         if let Some((listener, access)) = admin {
             let router = admin::router(Arc::clone(&engine) as Arc<dyn admin::Control>, access);
-            match control.serve_admin(listener, ServerConfig::default(), router, &drain) {
-                Ok(address) => {
-                    banner.admin = Some(address);
-                    if let Err(error) = state.announce(address) {
-                        tracing::warn!(%error, "the admin address could not be left in the state directory");
-                    }
-                }
-                Err(error) => tracing::error!(%error, "the admin listener could not be started"),
+            let address = listener.addresses().first().copied();
+            if let Err(error) = control.serve_admin(listener, ServerConfig::default(), router, &drain) {
+                tracing::error!(%error, "the admin listener could not be started");
+            }
+            banner.admin = address;
+            if let Some(Err(error)) = address.map(|address| state.announce(address)) {
+                tracing::warn!(%error, "the admin address could not be left in the state directory");
             }
         }
         let proxy = Arc::clone(&engine.proxy);
-        let server = match server::run(listeners, config, &drain, &stats, move |_| DataPlane(Arc::clone(&proxy))) {
+        let server = match server::run(listeners, config, &drain, &stats, move |_| {
+            DataPlane(Arc::clone(&proxy))
+        }) {
             Ok(server) => server,
             Err(error) => {
                 show(&[Diagnostic::error(codes::START_FAILED, format!("the workers cannot start: {error}"))]);
@@ -199,13 +222,20 @@ impl Settings {
         };
         let admin = match (flags.admin.as_deref(), &model.admin) {
             (Some("off"), _) => None,
-            (Some(address), _) => Some(args::address(address).map_err(|text| Diagnostic::error(codes::USAGE, format!("`--admin`: {text}")))?),
+            (Some(address), _) => Some(
+                args::address(address)
+                    .map_err(|text| Diagnostic::error(codes::USAGE, format!("`--admin`: {text}")))?,
+            ),
             (None, Some(Switch::Off)) => None,
-            (None, Some(Switch::On(admin))) => Some(admin.address.as_ref().map_or(DEFAULT_ADMIN, |address| address.value)),
+            (None, Some(Switch::On(admin))) => {
+                Some(admin.address.as_ref().map_or(DEFAULT_ADMIN, |address| address.value))
+            }
             (None, None) => Some(DEFAULT_ADMIN),
         };
         let access_log = match (flags.access_log, model.access_log) {
-            (Some(args::AccessLog::Human), _) | (None, Some(model::AccessLog::Human)) => Some(Format::Human { colour: std::io::stdout().is_terminal() }),
+            (Some(args::AccessLog::Human), _) | (None, Some(model::AccessLog::Human)) => {
+                Some(Format::Human { colour: std::io::stdout().is_terminal() })
+            }
             (Some(args::AccessLog::Json), _) | (None, Some(model::AccessLog::Json)) => Some(Format::Json),
             (Some(args::AccessLog::Off), _) | (None, Some(model::AccessLog::Off)) => None,
             (None, None) => Some(Format::auto(std::io::stdout().is_terminal())),
@@ -241,9 +271,10 @@ fn server_config(model: &Model, flags: &Serve) -> Result<ServerConfig, Diagnosti
     }
     let drain = model.drain.as_ref();
     let flag = |text: &Option<String>, name: &str| match text {
-        Some(text) => config::duration(text)
-            .map(Some)
-            .ok_or_else(|| Diagnostic::error(codes::USAGE, format!("`{name} {text}` is no duration")).help("write `10s`, `500ms` or `1m`")),
+        Some(text) => config::duration(text).map(Some).ok_or_else(|| {
+            Diagnostic::error(codes::USAGE, format!("`{name} {text}` is no duration"))
+                .help("write `10s`, `500ms` or `1m`")
+        }),
         None => Ok(None),
     };
     let delay = flag(&flags.drain_delay, "--drain-delay")?.or(drain.and_then(|drain| drain.delay));
@@ -253,18 +284,16 @@ fn server_config(model: &Model, flags: &Serve) -> Result<ServerConfig, Diagnosti
     Ok(config)
 }
 
-fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, Diagnostic> {
-    std::net::TcpListener::bind(address).map_err(|error| {
-        let (code, help) = match error.kind() {
-            std::io::ErrorKind::AddrInUse => (codes::ADDRESS_IN_USE, "another program, maybe another gatewright, listens there: take another with `--admin ADDR`, or `--admin off`"),
-            _ => (codes::ADDRESS_NOT_AVAILABLE, "take another with `--admin ADDR`, or `--admin off`"),
-        };
-        Diagnostic::error(code, format!("the admin listener cannot use {address}: {}", crate::provider::source::reason(&error))).help(help)
+fn bind_admin(address: SocketAddr) -> Result<Listeners, Diagnostic> {
+    Listeners::bind(&[address], 1).map_err(|error| {
+        let mut diagnostic = error.diagnostic();
+        diagnostic.title = format!("admin listener: {}", diagnostic.title);
+        diagnostic.help("take another address with `--admin ADDR`, or do without: `--admin off`")
     })
 }
 
-fn access(model: &Model, listener: &std::net::TcpListener, state: &State) -> Result<admin::Access, Diagnostic> {
-    let address = listener.local_addr().map_err(|error| Diagnostic::error(codes::START_FAILED, format!("the admin listener: {error}")))?;
+fn access(model: &Model, listener: &Listeners, state: &State) -> Result<admin::Access, Diagnostic> {
+    let address = listener.addresses().first().copied().unwrap_or(DEFAULT_ADMIN);
     let configured = match &model.admin {
         Some(Switch::On(admin)) => Some(admin),
         _ => None,
@@ -273,17 +302,20 @@ fn access(model: &Model, listener: &std::net::TcpListener, state: &State) -> Res
         Some(token) => admin::Token::of(&token.0),
         None => admin::Token::open(&state.dir).map_err(|fault| *fault)?,
     };
-    let hosts = configured.map(|admin| admin.hosts.iter().map(|host| host.0.clone()).collect()).unwrap_or_default();
-    Ok(admin::Access::new(token, hosts, address))
+    let hosts =
+        configured.map(|admin| admin.hosts.iter().map(|host| host.0.clone()).collect()).unwrap_or_default();
+    Ok(admin::Access::new(token, address, hosts))
 }
 
 fn open_state(recipe: &Recipe, flags: &Serve, model: &Model, extra: &Extra) -> Result<State, Diagnostic> {
     if extra.temporary && flags.state.is_none() {
         return State::temporary();
     }
-    let configured = model.state.as_ref().map(|dir| match recipe.source.config.as_deref().or(recipe.source.specs.first().map(Path::new)) {
-        Some(file) => crate::provider::source::folder_of(file).join(&dir.value),
-        None => PathBuf::from(&dir.value),
+    let configured = model.state.as_ref().map(|dir| {
+        match recipe.source.config.as_deref().or(recipe.source.specs.first().map(Path::new)) {
+            Some(file) => crate::provider::source::folder_of(file).join(&dir.value),
+            None => PathBuf::from(&dir.value),
+        }
     });
     match flags.state.clone().or(configured) {
         Some(dir) => State::open(dir),
@@ -291,13 +323,21 @@ fn open_state(recipe: &Recipe, flags: &Serve, model: &Model, extra: &Extra) -> R
     }
 }
 
-fn open_live(settings: &Settings, state: &State) -> Result<(Live, Vec<Diagnostic>), Failed> {
+fn open_live(
+    settings: &Settings,
+    state: &State,
+    runtime: &Handle,
+) -> Result<(Live, Vec<Diagnostic>), Failed> {
     let log = match settings.access_log {
         None => AccessLog::off(),
-        Some(format) => AccessLog::start(format, std::io::stdout())
-            .map_err(|error| fail(Diagnostic::error(codes::START_FAILED, format!("the access log cannot start: {error}"))))?,
+        Some(format) => AccessLog::start(format, std::io::stdout()).map_err(|error| {
+            fail(Diagnostic::error(codes::START_FAILED, format!("the access log cannot start: {error}")))
+        })?,
     };
     let keys = KeyStore::open(&state.dir).map_err(|fault| fail(*fault))?;
+    let fetch = HttpFetch::new(transport::tls()).map_err(|error| {
+        fail(Diagnostic::error(codes::START_FAILED, format!("no client for key sets: {error}")))
+    })?;
     let mut config = CacheConfig { dir: Some(state.dir.join("cache")), ..CacheConfig::default() };
     let (cache, said) = match settings.cache {
         None => (None, Vec::new()),
@@ -313,6 +353,7 @@ fn open_live(settings: &Settings, state: &State) -> Result<(Live, Vec<Diagnostic
         upstreams: Upstreams::new(settings.server.workers),
         limiters: Arc::new(Limiters::default()),
         keys: Arc::new(keys),
+        key_sets: KeySets::new(Arc::new(fetch), Some(runtime.clone())),
         cache,
         cache_bytes: config.disk_bytes,
     };
@@ -332,7 +373,13 @@ fn protect(live: &Live, consumer: &str) -> Result<Option<String>, Diagnostic> {
     Ok(Some(secret.reveal().to_owned()))
 }
 
-fn banner(loaded: &Loaded, settings: &Settings, listeners: &Listeners, state: &State, key: Option<String>) -> Banner {
+fn banner(
+    loaded: &Loaded,
+    settings: &Settings,
+    listeners: &Listeners,
+    state: &State,
+    key: Option<String>,
+) -> Banner {
     let api = |(source, summary): (&prepare::Imported, &config::Summary)| {
         let api = &source.description.api;
         let version = if api.release.is_empty() { String::new() } else { format!(" {}", api.release) };
@@ -376,7 +423,11 @@ fn print_page(banner: &Banner, extra: &Extra) {
     let mut page = banner.text(colour);
     if let Some(tour) = extra.tour {
         let base = banner.base();
-        page.push_str(&tour(&Tour { docs: banner.docs.as_ref().map(|docs| format!("{base}{docs}")), key: banner.key.clone(), base }));
+        page.push_str(&tour(&Tour {
+            docs: banner.docs.as_ref().map(|docs| format!("{base}{docs}")),
+            key: banner.key.clone(),
+            base,
+        }));
     }
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(page.as_bytes()).and_then(|()| out.flush());

@@ -1,6 +1,6 @@
 //! The running process: the data plane's service, signals, watched files, gauges, and the way down.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -73,7 +73,10 @@ async fn reload(engine: &Arc<Engine>) {
     match outcome {
         Ok(Ok((generation, said))) => {
             show(&said);
-            eprintln!("  generation {} serves: {} operations, {} warnings", generation.number, generation.operations, generation.warnings);
+            eprintln!(
+                "  generation {} serves: {} operations, {} warnings",
+                generation.number, generation.operations, generation.warnings
+            );
         }
         Ok(Err(said)) => {
             show(&said);
@@ -90,11 +93,13 @@ async fn reload(engine: &Arc<Engine>) {
 pub fn watch_gauges(engine: &Arc<Engine>, stats: &Arc<Stats>) {
     let metrics = &engine.live.telemetry.metrics;
     let proxy = Arc::clone(&engine.proxy);
-    metrics.gauge_fn("generation", "Number of the generation that serves", move || proxy.current.load().number as f64);
+    metrics.gauge_fn("generation", "Number of the generation that serves", move || {
+        proxy.current.load().number as f64
+    });
     let open = Arc::clone(stats);
-    metrics.gauge_fn("connections", "Client connections open now", move || open.open.load(Ordering::Relaxed) as f64);
+    metrics.gauge_fn("connections", "Client connections open now", move || open.open() as f64);
     let accepted = Arc::clone(stats);
-    metrics.counter_fn("connections_accepted", "Client connections accepted", move || accepted.accepted.load(Ordering::Relaxed));
+    metrics.counter_fn("connections_accepted", "Client connections accepted", move || accepted.accepted());
 }
 
 /// Writes down what must last.

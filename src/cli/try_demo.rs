@@ -44,7 +44,9 @@ impl Drop for Folder {
 
 /// Starts the shop on a free port and lays its description where the gateway finds it.
 fn prepare() -> Result<(Source, Folder), Diagnostic> {
-    let failed = |error: std::io::Error| Diagnostic::error(codes::START_FAILED, format!("the demo cannot start: {error}"));
+    let failed = |error: std::io::Error| {
+        Diagnostic::error(codes::START_FAILED, format!("the demo cannot start: {error}"))
+    };
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

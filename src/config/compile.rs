@@ -11,7 +11,7 @@ mod upstream;
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Docs, Model, Spanned, Switch,
+    Docs, Location, Model, Pem, Spanned, Switch,
     model::{self, Policy},
     read::Deep,
     read_extension,
@@ -20,7 +20,14 @@ use crate::{
     diagnostic::{Diagnostic, Place, codes},
     gateway::plan::{DocsPlan, HostPlan, Plan, RoutePlan},
     openapi,
-    policy::{identity::consumer, security::Mode},
+    policy::{
+        identity::{
+            consumer,
+            issuer::{self, KeySource},
+            keyset::Source as KeySet,
+        },
+        security::Mode,
+    },
 };
 use route::Common;
 
@@ -75,10 +82,12 @@ pub fn compile(model: &Model, sources: &[Source<'_>]) -> Compiled {
     for entry in &model.routes {
         compiler.route(entry, &outermost);
     }
+    let hosts = by_host(std::mem::take(&mut compiler.routes));
     let plan = Plan {
-        hosts: by_host(compiler.routes),
-        trusted_proxies: model.trusted_proxies.clone(),
+        hosts,
+        trusted_proxies: model.trusted_proxies.iter().map(|range| range.network).collect(),
         consumers: model.consumers.iter().map(consumer).collect(),
+        issuers: model.issuers.iter().filter_map(|entry| compiler.issuer(entry)).collect(),
         docs: docs(model),
     };
     Compiled { plan, summaries, diagnostics: compiler.said }
@@ -133,15 +142,69 @@ impl Compiler<'_> {
         merged
     }
 
-    fn extension(&mut self, source: &Source<'_>, pointer: &str, value: Option<&serde_json::Value>) -> Option<Policy> {
+    fn issuer(&mut self, entry: &model::Issuer) -> Option<issuer::Config> {
+        let keys =
+            match (&entry.jwks, entry.keys.as_slice()) {
+                (Some(jwks), []) => KeySource::Jwks(match &jwks.value {
+                    Location::File(path) => KeySet::File(path.into()),
+                    Location::Url(url) => KeySet::Url(url.as_str().to_owned()),
+                }),
+                (None, [key]) => match (&key.pem, &key.secret) {
+                    (Some(pem), None) => KeySource::PublicKey(match &pem.value {
+                        Pem::Text(text) => text.0.clone(),
+                        Pem::File(path) => path.clone(),
+                    }),
+                    (None, Some(secret)) => KeySource::Secret(secret.0.clone()),
+                    _ => return self.wrong_issuer(entry, "a key is either `pem` or `secret`"),
+                },
+                _ => return self.wrong_issuer(
+                    entry,
+                    "give it `jwks`, or one key under `keys`; several keys belong into a key set (`jwks`)",
+                ),
+            };
+        let named = entry.keys.iter().map(|key| key.algorithm.value.clone());
+        let config = issuer::Config {
+            audience: entry.audience.as_ref().map(|many| many.0.clone()).unwrap_or_default(),
+            algorithms: entry
+                .algorithms
+                .iter()
+                .map(|algorithm| algorithm.value.clone())
+                .chain(named)
+                .collect(),
+            ..issuer::Config::new(entry.issuer.as_deref().unwrap_or(&entry.name.value), keys)
+        };
+        Some(match entry.leeway {
+            Some(leeway) => issuer::Config { leeway, ..config },
+            None => config,
+        })
+    }
+
+    fn wrong_issuer(&mut self, entry: &model::Issuer, help: &str) -> Option<issuer::Config> {
+        let title = format!("the keys of the issuer `{}` are not clear", entry.name.value);
+        self.said.push(Diagnostic::error(codes::KEYS_CONFLICT, title).at((*entry.place).clone()).help(help));
+        None
+    }
+
+    fn extension(
+        &mut self,
+        source: &Source<'_>,
+        pointer: &str,
+        value: Option<&serde_json::Value>,
+    ) -> Option<Policy> {
         let value = value?;
         if source.remote {
-            let place = Place { file: source.file.to_owned(), pointer: pointer.to_owned(), ..Place::default() };
+            let place =
+                Place { file: source.file.to_owned(), pointer: pointer.to_owned(), ..Place::default() };
             if !self.said.iter().any(|d| d.code == codes::EXTENSION_IGNORED && d.place.file == place.file) {
                 self.said.push(
-                    Diagnostic::warning(codes::EXTENSION_IGNORED, "`x-gatewright` of a fetched description is not obeyed")
-                        .at(place)
-                        .help("download the description and run the file, or write these keys into gatewright.yaml"),
+                    Diagnostic::warning(
+                        codes::EXTENSION_IGNORED,
+                        "`x-gatewright` of a fetched description is not obeyed",
+                    )
+                    .at(place)
+                    .help(
+                        "download the description and run the file, or write these keys into gatewright.yaml",
+                    ),
                 );
             }
             return None;
@@ -180,11 +243,13 @@ fn by_host(routes: Vec<Placed>) -> Vec<HostPlan> {
     let mut hosts: Vec<HostPlan> = names
         .into_iter()
         .map(|host| {
-            let own = routes.iter().filter(|route| route.hosts.contains(&host)).map(|route| route.plan.clone());
+            let own =
+                routes.iter().filter(|route| route.hosts.contains(&host)).map(|route| route.plan.clone());
             HostPlan { routes: own.chain(everywhere()).collect(), host }
         })
         .collect();
-    let rest: Vec<RoutePlan> = routes.into_iter().filter(|route| route.hosts.is_empty()).map(|route| route.plan).collect();
+    let rest: Vec<RoutePlan> =
+        routes.into_iter().filter(|route| route.hosts.is_empty()).map(|route| route.plan).collect();
     if !rest.is_empty() {
         hosts.push(HostPlan { host: "*".to_owned(), routes: rest });
     }

@@ -19,7 +19,8 @@ pub use compile::{Compiled, Source, Summary, compile};
 pub use model::Model;
 pub use read::{Deep, KeyDoc, Lookup, Spanned};
 pub use value::{
-    duration, Docs, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch, UpstreamRef,
+    Docs, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch, UpstreamRef,
+    duration,
 };
 
 use model::Policy;
@@ -81,9 +82,12 @@ pub fn is_configuration(bytes: &[u8]) -> bool {
         let line = line.trim_start_matches(['{', ' ', '"']);
         line.split([':', '"']).next().map(str::trim).unwrap_or_default().to_owned()
     };
-    let lines = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_alphabetic() || c == '"' || c == '{'));
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_alphabetic() || c == '"' || c == '{'));
     let keys: Vec<String> = lines.map(key).collect();
-    let described = keys.iter().any(|key| matches!(key.as_str(), "openapi" | "swagger" | "asyncapi" | "swaggerVersion"));
+    let described =
+        keys.iter().any(|key| matches!(key.as_str(), "openapi" | "swagger" | "asyncapi" | "swaggerVersion"));
     !described && keys.iter().any(|key| keys_of_root().any(|known| known == key))
 }
 

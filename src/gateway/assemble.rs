@@ -29,21 +29,18 @@ pub fn assemble(
     plan: Plan,
     number: u64,
     live: &Live,
-    tokens: Option<Arc<Tokens>>,
     pages: Option<Arc<dyn Pages>>,
 ) -> (Option<Gateway>, Vec<Diagnostic>) {
+    let (tokens, said) = match Tokens::compile(&plan.issuers, &live.key_sets) {
+        Ok((tokens, warnings)) => (tokens.map(Arc::new), warnings),
+        Err(faults) => return (None, faults.into_iter().map(|fault| *fault).collect()),
+    };
     let consumers = match Consumers::compile(&plan.consumers, &live.keys) {
         Ok(consumers) => Arc::new(consumers),
         Err(faults) => return (None, faults.into_iter().map(|fault| *fault).collect()),
     };
-    let mut builder = Builder {
-        live,
-        consumers,
-        tokens,
-        upstreams: HashMap::new(),
-        said: Vec::new(),
-        gaps: BTreeMap::new(),
-    };
+    let mut builder =
+        Builder { live, consumers, tokens, upstreams: HashMap::new(), said, gaps: BTreeMap::new() };
     let mut hosts = Hosts::default();
     for host in plan.hosts {
         builder.host(&mut hosts, host);

@@ -9,7 +9,10 @@ use super::{
 use crate::{
     cache::RouteCacheOptions,
     diagnostic::Place,
-    policy::{identity::consumer, rate_limit, security},
+    policy::{
+        identity::{consumer, issuer},
+        rate_limit, security,
+    },
     route::{Conditions, Methods, Template},
     upstream::UpstreamKey,
 };
@@ -20,6 +23,7 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     pub trusted_proxies: Vec<Network>,
     pub consumers: Vec<consumer::Config>,
+    pub issuers: Vec<issuer::Config>,
     /// Where the documentation lies, when there is any, and whether it asks for a credential.
     pub docs: Option<DocsPlan>,
 }

@@ -69,7 +69,11 @@ impl Strip {
     /// Leaves out what the template `prefix` stands for.
     #[must_use]
     pub fn prefix(prefix: &str) -> Self {
-        if prefix.contains('{') { Self::Segments(prefix.matches('/').count()) } else { Self::Bytes(prefix.len()) }
+        if prefix.contains('{') {
+            Self::Segments(prefix.matches('/').count())
+        } else {
+            Self::Bytes(prefix.len())
+        }
     }
 
     /// What is left of a path that begins with it.

@@ -102,7 +102,14 @@ pub async fn lookup<'a>(
     };
     let found = cache.lookup(&request).await;
     let why = status::Forwarded::of(&found);
-    let asked = |why, stale| Asked { cache, request, why, moment: cache.moment(), sent_ms: exchange::now_ms(), stale };
+    let asked = |why, stale| Asked {
+        cache,
+        request,
+        why,
+        moment: cache.moment(),
+        sent_ms: exchange::now_ms(),
+        stale,
+    };
     let (said, looked) = match found {
         Found::Fresh(hit) => ("hit", Looked::Answered(hit.respond(&request))),
         Found::Revalidating(hit, _) if purpose == Purpose::Renew => {
@@ -112,9 +119,14 @@ pub async fn lookup<'a>(
         Found::Revalidating(hit, false) => ("stale", Looked::Answered(hit.respond(&request))),
         Found::NotCached => {
             *word = Some("not-cached");
-            return Err(Problem::new(&problem::NOT_CACHED, "the request takes only a stored answer, and none is fit"));
+            return Err(Problem::new(
+                &problem::NOT_CACHED,
+                "the request takes only a stored answer, and none is fit",
+            ));
         }
-        Found::Stale(hit, why) => ("validate", unanswered(asked(status::Forwarded::Validate(why), Some(hit)))),
+        Found::Stale(hit, why) => {
+            ("validate", unanswered(asked(status::Forwarded::Validate(why), Some(hit))))
+        }
         Found::Miss(_) | Found::Bypass(_) => {
             let word = if matches!(found, Found::Miss(_)) { "miss" } else { "bypass" };
             match why {

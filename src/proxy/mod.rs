@@ -52,7 +52,11 @@ pub struct Proxy {
 impl Proxy {
     /// Takes one request to its answer. Dropping the future (the client hung up) cancels the upstream call
     /// and still emits the access event.
-    pub async fn handle(self: &Arc<Self>, connection: Connection, request: Request<Incoming>) -> Response<Body> {
+    pub async fn handle(
+        self: &Arc<Self>,
+        connection: Connection,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let gateway = self.current.load_full();
         let (head, body) = request.into_parts();
         let head = Arc::new(head);
@@ -109,7 +113,8 @@ impl Proxy {
         record.enter(Step::Lookup);
         let identity = Identity::of(head, &target, found);
         let asked = (record.now_ms(), Purpose::Answer);
-        let looked = lookup::lookup(&self.live, &route, head, &target, &identity, asked, &mut record.cache).await?;
+        let looked =
+            lookup::lookup(&self.live, &route, head, &target, &identity, asked, &mut record.cache).await?;
         let mut lookup = match looked {
             Looked::Answered(response) => {
                 self.refund(found);
@@ -129,7 +134,16 @@ impl Proxy {
             let outgoing = {
                 let target = &target;
                 let (request_id, client) = (&record.request_id, connection);
-                let source = Source { via: &self.via, gateway, connection: client, route: &route, head, target, found, request_id };
+                let source = Source {
+                    via: &self.via,
+                    gateway,
+                    connection: client,
+                    route: &route,
+                    head,
+                    target,
+                    found,
+                    request_id,
+                };
                 outgoing::outgoing(&source, &lookup, body.take())
             };
             let answer =

@@ -74,7 +74,8 @@ async fn fetch(
             let source = Source { via, gateway, connection, route, head, target, found, request_id };
             outgoing::outgoing(&source, &lookup, None)
         };
-        let answer = forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
+        let answer =
+            forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
         match lookup.settle(answer, &proxy.via, &mut word).await.ok()? {
             Settled::Answer(mut response) => {
                 // Reading the body is what stores it.

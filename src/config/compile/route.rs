@@ -64,7 +64,11 @@ impl<'a> Common<'a> {
     pub fn new(model: &'a Model, source: &'a Source<'a>, policy: Policy) -> Self {
         let entry = source.entry;
         let siting = Siting {
-            mount: source.mount.or(entry.mount.as_ref().map(|mount| mount.value.0.as_str())).unwrap_or_default().to_owned(),
+            mount: source
+                .mount
+                .or(entry.mount.as_ref().map(|mount| mount.value.0.as_str()))
+                .unwrap_or_default()
+                .to_owned(),
             strip_base: entry.strip_base.unwrap_or(false),
             server: entry.server.as_ref().map(|server| server.value),
             upstream: None,
@@ -93,11 +97,15 @@ impl<'a> Common<'a> {
         self.siting.upstream = self.parts.chosen.as_ref().map(Chosen::address);
         if !openapi::server_exists(self.source.api, &self.siting) {
             let count = self.source.api.servers.len();
-            let place = self.source.entry.server.as_ref().map(|server| (*server.place).clone()).unwrap_or_default();
+            let place =
+                self.source.entry.server.as_ref().map(|server| (*server.place).clone()).unwrap_or_default();
             said.push(
-                Diagnostic::error(codes::NO_SUCH_SERVER, format!("the description has {count} servers, counted from 0"))
-                    .at(place)
-                    .help("`gatewright routes FILE --format json` shows them in order"),
+                Diagnostic::error(
+                    codes::NO_SUCH_SERVER,
+                    format!("the description has {count} servers, counted from 0"),
+                )
+                .at(place)
+                .help("`gatewright routes FILE --format json` shows them in order"),
             );
         }
     }
@@ -149,13 +157,20 @@ impl<'a> Common<'a> {
         self.prefix = Some(common_prefix(self.prefix.take(), &site.prefix));
         let shown = format!("{} {}", operation.method, site.listed);
         let operation_name: Arc<str> = operation.operation_id.clone().unwrap_or_else(|| shown.clone()).into();
-        let written = if limits_are_own { format!("{} {operation_name}", self.name).into() } else { Arc::clone(&self.name) };
+        let written = if limits_are_own {
+            format!("{} {operation_name}", self.name).into()
+        } else {
+            Arc::clone(&self.name)
+        };
         let mut rewrite = parts.rewrite.clone();
         rewrite.preserve_host |= chosen.is_some_and(|chosen| chosen.preserve_host);
         Some(RoutePlan {
             methods: vec![Methods::One(Method::from_bytes(operation.method.as_bytes()).ok()?)],
             template,
-            conditions: Conditions { query: operation.conditions.query.clone(), header: operation.conditions.header.clone() },
+            conditions: Conditions {
+                query: operation.conditions.query.clone(),
+                header: operation.conditions.header.clone(),
+            },
             spans: spans(operation, policy),
             api: Arc::clone(&self.name),
             operation: operation_name,
@@ -204,7 +219,10 @@ impl<'a> Common<'a> {
         if !self.source.remote || !is_internal(url) {
             return;
         }
-        let title = format!("the fetched description sends requests to `{}`, inside this machine or network", url.as_str());
+        let title = format!(
+            "the fetched description sends requests to `{}`, inside this machine or network",
+            url.as_str()
+        );
         if said.iter().any(|d| d.code == codes::UPSTREAM_INTERNAL && d.title == title) {
             return;
         }
@@ -223,11 +241,9 @@ impl<'a> Common<'a> {
                 0 => "no usable server says where requests should go".to_owned(),
                 _ => format!("{} operations have no usable server and are not served", self.homeless),
             };
-            said.push(
-                Diagnostic::warning(codes::NO_UPSTREAM, title)
-                    .file(self.source.file)
-                    .help("name the upstream: `--upstream http://127.0.0.1:9000`, or `upstream:` in gatewright.yaml"),
-            );
+            said.push(Diagnostic::warning(codes::NO_UPSTREAM, title).file(self.source.file).help(
+                "name the upstream: `--upstream http://127.0.0.1:9000`, or `upstream:` in gatewright.yaml",
+            ));
         }
         let mut upstreams: Vec<(String, usize)> = self.by_upstream.into_iter().collect();
         upstreams.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -249,7 +265,12 @@ fn own_upstream(policy: &Policy) -> Option<&crate::config::UpstreamRef> {
 }
 
 /// The plan of a route without a description.
-pub fn plain(model: &Model, entry: &model::Route, policy: Policy, said: &mut Vec<Diagnostic>) -> Option<RoutePlan> {
+pub fn plain(
+    model: &Model,
+    entry: &model::Route,
+    policy: Policy,
+    said: &mut Vec<Diagnostic>,
+) -> Option<RoutePlan> {
     let parts = Parts::compile(model, &policy, said);
     let Some(chosen) = &parts.chosen else {
         if policy.upstream.is_none() {
@@ -298,15 +319,16 @@ pub fn plain(model: &Model, entry: &model::Route, policy: Policy, said: &mut Vec
 
 impl Parts {
     fn compile(model: &Model, policy: &Policy, said: &mut Vec<Diagnostic>) -> Self {
-        let chosen = policy.upstream.as_ref().and_then(|reference| match upstream::choose(model, reference) {
-            Ok(chosen) => Some(chosen),
-            Err(error) => {
-                if !said.contains(&error) {
-                    said.push(error);
+        let chosen =
+            policy.upstream.as_ref().and_then(|reference| match upstream::choose(model, reference) {
+                Ok(chosen) => Some(chosen),
+                Err(error) => {
+                    if !said.contains(&error) {
+                        said.push(error);
+                    }
+                    None
                 }
-                None
-            }
-        });
+            });
         Self { chosen, ..Self::empty(policy) }
     }
 
@@ -353,7 +375,8 @@ fn credential(entry: &model::Credential) -> Option<Credential> {
 
 fn changes(entry: Option<&model::HeaderChanges>) -> HeaderChanges {
     let Some(entry) = entry else { return HeaderChanges::default() };
-    let fields = |headers: &Option<model::Headers>| headers.iter().flat_map(|headers| headers.0.clone()).collect();
+    let fields =
+        |headers: &Option<model::Headers>| headers.iter().flat_map(|headers| headers.0.clone()).collect();
     HeaderChanges { remove: entry.remove.clone().into(), set: fields(&entry.set), add: fields(&entry.add) }
 }
 
@@ -432,7 +455,9 @@ fn is_internal(url: &Url) -> bool {
         Some(url::Host::Domain(name)) => {
             name == "localhost" || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
         }
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
+        Some(url::Host::Ipv4(ip)) => {
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified()
+        }
         Some(url::Host::Ipv6(ip)) => {
             ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local() || ip.is_unique_local()
         }

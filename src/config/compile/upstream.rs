@@ -35,7 +35,12 @@ impl Chosen {
 pub fn choose(model: &Model, reference: &Spanned<UpstreamRef>) -> Result<Chosen, Diagnostic> {
     let name = match &reference.value {
         UpstreamRef::Url(url) => {
-            return Ok(Chosen { name: None, endpoints: vec![url.clone()], preserve_host: false, max_requests: MAX_REQUESTS });
+            return Ok(Chosen {
+                name: None,
+                endpoints: vec![url.clone()],
+                preserve_host: false,
+                max_requests: MAX_REQUESTS,
+            });
         }
         UpstreamRef::Name(name) => name,
     };
@@ -61,12 +66,18 @@ pub fn choose(model: &Model, reference: &Spanned<UpstreamRef>) -> Result<Chosen,
 fn named(name: &str, upstream: &model::Upstream) -> Result<Chosen, Diagnostic> {
     let endpoints: Vec<Url> = upstream.endpoints.iter().map(|url| url.value.0.clone()).collect();
     let first = upstream.endpoints.first().ok_or_else(|| {
-        Diagnostic::error(codes::VALUE_INVALID, format!("the upstream `{name}` has no endpoints")).at((*upstream.place).clone())
+        Diagnostic::error(codes::VALUE_INVALID, format!("the upstream `{name}` has no endpoints"))
+            .at((*upstream.place).clone())
     })?;
     if let Some(other) = upstream.endpoints.iter().find(|url| url.value.0.path() != first.value.0.path()) {
-        return Err(Diagnostic::error(codes::VALUE_INVALID, format!("the endpoints of `{name}` have different paths"))
-            .at((*other.place).clone())
-            .help("endpoints of one upstream serve the same API: give them the same path, or make two upstreams"));
+        return Err(Diagnostic::error(
+            codes::VALUE_INVALID,
+            format!("the endpoints of `{name}` have different paths"),
+        )
+        .at((*other.place).clone())
+        .help(
+            "endpoints of one upstream serve the same API: give them the same path, or make two upstreams",
+        ));
     }
     Ok(Chosen {
         name: Some(name.to_owned()),
@@ -82,9 +93,18 @@ pub struct Keys(HashMap<UpstreamKey, Arc<UpstreamKey>>);
 
 impl Keys {
     /// The key of `chosen`, or of the single address `url` where the route has none.
-    pub fn key(&mut self, chosen: Option<&Chosen>, url: &Url, connect_timeout: Duration, own_host: bool) -> Arc<UpstreamKey> {
+    pub fn key(
+        &mut self,
+        chosen: Option<&Chosen>,
+        url: &Url,
+        connect_timeout: Duration,
+        own_host: bool,
+    ) -> Arc<UpstreamKey> {
         let key = UpstreamKey {
-            name: chosen.and_then(|chosen| chosen.name.as_deref()).map_or_else(|| authority(url), str::to_owned).into(),
+            name: chosen
+                .and_then(|chosen| chosen.name.as_deref())
+                .map_or_else(|| authority(url), str::to_owned)
+                .into(),
             endpoints: match chosen {
                 Some(chosen) => chosen.endpoints.iter().map(origin).collect(),
                 None => vec![origin(url)],
