@@ -5,6 +5,7 @@
 
 pub mod dialect;
 pub mod document;
+pub mod effective;
 mod json;
 pub mod listing;
 mod operation;

@@ -94,6 +94,30 @@ pub fn target<'a>(files: &'a Files<'_>, from: Node<'a>, text: &str) -> Result<No
     within(root, fragment).ok_or(Lost::Pointer)
 }
 
+/// Where a reference leads when all files stand in one: `holder` gives the pointer to a file's root there.
+/// `None` when it leads to none of them.
+pub fn relocate(
+    documents: &[Document],
+    from: u32,
+    text: &str,
+    holder: impl Fn(usize) -> String,
+) -> Option<String> {
+    let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
+    let file = if address.is_empty() {
+        from as usize
+    } else {
+        let path = join(&documents[from as usize].path, &plain(address))?;
+        documents.iter().position(|document| document.path == path)?
+    };
+    (fragment.is_empty() || fragment.starts_with('/')).then(|| format!("#{}{fragment}", holder(file)))
+}
+
+/// The path in an address.
+fn plain(address: &str) -> String {
+    let path = address.split('?').next().unwrap_or_default();
+    percent_decode_str(path).decode_utf8_lossy().replace('\\', "/")
+}
+
 /// The file that an address without fragment names.
 fn locate<'a>(files: &'a Files<'_>, from: &Document, address: &str) -> Result<&'a Document, Lost> {
     let own = files.root().tree.root().str("$self");
@@ -105,9 +129,7 @@ fn locate<'a>(files: &'a Files<'_>, from: &Document, address: &str) -> Result<&'
     if scheme.is_some_and(is_scheme) || address.starts_with("//") {
         return Err(Lost::Remote);
     }
-    let address = percent_decode_str(address).decode_utf8_lossy().replace('\\', "/");
-    let address = address.split('?').next().unwrap_or_default();
-    let path = join(&from.path, address).ok_or(Lost::Outside)?;
+    let path = join(&from.path, &plain(address)).ok_or(Lost::Outside)?;
     files.load(&path).map_err(Lost::File)
 }
 

@@ -26,6 +26,8 @@ pub struct Patterns {
 pub fn check(cx: &mut Context<'_>, patterns: &mut Patterns, at: At<'_>, node: Node<'_>) {
     match node.kind() {
         Kind::Object => {}
+        // What Lua and PHP make of an empty object.
+        Kind::Array if node.items().len() == 0 => return,
         Kind::Bool(_) if cx.version >= Version::V3_1 => return,
         Kind::Bool(_) => {
             let title =

@@ -60,10 +60,14 @@ impl Security {
         }
         let schemes = node.members().map(|(name, scopes)| {
             self.check(cx, At::Key(node, name), name);
-            let scopes = scopes.items().filter_map(Node::scalar).map(str::to_owned);
-            (name.to_owned(), scopes.collect())
+            let mut scopes: Vec<String> =
+                scopes.items().filter_map(Node::scalar).map(str::to_owned).collect();
+            scopes.sort();
+            (name.to_owned(), scopes)
         });
-        schemes.collect()
+        let mut schemes: Requirement = schemes.collect();
+        schemes.sort();
+        schemes
     }
 
     fn check(&mut self, cx: &mut Context<'_>, at: At<'_>, name: &str) {

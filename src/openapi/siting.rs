@@ -38,12 +38,12 @@ pub struct Site {
 /// Decides for one operation.
 #[must_use]
 pub fn site(api: &Api, operation: &Operation, siting: &Siting) -> Site {
-    let (upstream, base) = in_force(api, operation, siting);
+    let replaceable = operation.servers_of_document || siting.all_servers;
+    let (upstream, base) = in_force(api, &operation.servers, replaceable, siting);
     let mount = siting.mount.trim_end_matches('/');
     let shown = if siting.strip_base { "" } else { base.as_str() };
-    let slash = |part: &str| if part.is_empty() || part.starts_with('/') { "" } else { "/" };
-    let prefix = format!("{}{mount}{}{}", slash(mount), slash(shown), template(shown));
     let separator = if mount.is_empty() { "" } else { slash(shown) };
+    let prefix = prefix(siting, &base);
     Site {
         served: format!("{prefix}{}", operation.template),
         listed: format!("{mount}{separator}{shown}{}", operation.written),
@@ -52,17 +52,33 @@ pub fn site(api: &Api, operation: &Operation, siting: &Siting) -> Site {
     }
 }
 
+/// What stands in front of the templates of operations that have the document's servers.
+#[must_use]
+pub fn document_prefix(api: &Api, siting: &Siting) -> String {
+    prefix(siting, &in_force(api, &api.servers, true, siting).1)
+}
+
+fn prefix(siting: &Siting, base: &str) -> String {
+    let mount = siting.mount.trim_end_matches('/');
+    let shown = if siting.strip_base { "" } else { base };
+    format!("{}{mount}{}{}", slash(mount), slash(shown), template(shown))
+}
+
+/// The slash that a path lacks at its start.
+fn slash(path: &str) -> &'static str {
+    if path.is_empty() || path.starts_with('/') { "" } else { "/" }
+}
+
 /// Whether `siting.server` names a server that is there.
 #[must_use]
 pub fn server_exists(api: &Api, siting: &Siting) -> bool {
     siting.server.is_none_or(|number| number < api.servers.len())
 }
 
-/// The upstream and the base path that count for an operation.
-fn in_force(api: &Api, operation: &Operation, siting: &Siting) -> (Option<String>, String) {
-    let replaceable = operation.servers_of_document || siting.all_servers;
+/// The upstream and the base path that count for an operation with these servers.
+fn in_force(api: &Api, servers: &[Server], replaceable: bool, siting: &Siting) -> (Option<String>, String) {
     let numbered = siting.server.filter(|_| replaceable).and_then(|number| api.servers.get(number));
-    let server = numbered.or_else(|| first(&operation.servers));
+    let server = numbered.or_else(|| first(servers));
     let base = server.map_or("", |s| s.base_path.as_str());
     let Some(own) = siting.upstream.as_deref().filter(|_| replaceable) else {
         return (server.and_then(|s| s.usable.clone()), base.to_owned());
@@ -71,10 +87,7 @@ fn in_force(api: &Api, operation: &Operation, siting: &Siting) -> (Option<String
     let path = own.find("://").and_then(|i| own[i + 3..].find('/').map(|slash| &own[i + 3 + slash..]));
     match path {
         Some(path) => (Some(own.to_owned()), path.to_owned()),
-        None => {
-            let slash = if base.is_empty() || base.starts_with('/') { "" } else { "/" };
-            (Some(format!("{own}{slash}{}", escaped(base))), base.to_owned())
-        }
+        None => (Some(format!("{own}{}{}", slash(base), escaped(base))), base.to_owned()),
     }
 }
 

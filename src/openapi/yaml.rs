@@ -83,7 +83,7 @@ impl<'t> Reader<'t> {
         let at = offset(&place);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.alone(at, text.is_empty() && style == ScalarStyle::Plain)?;
+                self.alone(at, style == ScalarStyle::Plain && place.is_empty())?;
                 self.scalar(&text, style, tag.as_deref(), anchor, at)
             }
             Event::SequenceStart(_, anchor, _) => {
@@ -358,11 +358,12 @@ mod tests {
 
     #[test]
     fn scalars_follow_the_core_schema() {
-        let all = "[yes, NO, on, ~, , null, True, 012, 0o14, 0x1F, +1, .5, 5., 1e3, 1_000, 12:30, .inf, '1', 2020-01-01]";
+        let all = "[yes, NO, on, ~, null, True, 012, 0o14, 0x1F, +1, .5, 5., 1e3, 1_000, 12:30, .inf, '1', 2020-01-01]";
         assert_eq!(
             json(all),
-            r#"["yes","NO","on",null,null,null,true,12,12,31,1,0.5,5,1000.0,"1_000","12:30",".inf","1","2020-01-01"]"#
+            r#"["yes","NO","on",null,null,true,12,12,31,1,0.5,5,1000.0,"1_000","12:30",".inf","1","2020-01-01"]"#
         );
+        assert_eq!(json("a:\nb: ''\n"), r#"{"a":null,"b":""}"#);
         assert_eq!(json("[!!str 1, !!int '3', ! 4, !x y]"), r#"["1",3,"4","y"]"#);
     }
 
