@@ -5,7 +5,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -71,37 +71,49 @@ fn jwk(key: &EncodingKey, algorithm: Algorithm, kid: &str, alg: Option<&str>) ->
     jwk
 }
 
-/// The issuer's key set. Fails the test when anything but the issuer's own URL is asked for.
-#[derive(Debug)]
-struct Published;
+/// The issuer's key set, or another one after a rotation. Fails the test when anything but the issuer's
+/// own URL is asked for.
+#[derive(Debug, Default)]
+struct Published(Mutex<Option<Value>>);
 
 impl FetchKeys for Published {
     fn fetch<'a>(&'a self, url: &'a str) -> Fetch<'a> {
         assert_eq!(url, "https://issuer.test/jwks", "a request left for another host");
-        let keys = json!({ "keys": [
-            jwk(&rsa(), Algorithm::RS256, "rsa", None),
-            jwk(&rsa(), Algorithm::RS256, "only-ps", Some("PS256")),
-            jwk(&p256(), Algorithm::ES256, "p256", None),
-            jwk(&p384(), Algorithm::ES384, "p384", Some("ES384")),
-            jwk(&ed25519(), Algorithm::EdDSA, "ed", None),
-            jwk(&rsa(), Algorithm::RS256, "twice", None),
-            jwk(&stranger(), Algorithm::RS256, "twice", None),
-            { "kty": "oct", "kid": "oct", "k": URL_SAFE_NO_PAD.encode(SECRET) },
-        ]});
+        let first = || {
+            json!({ "keys": [
+                jwk(&rsa(), Algorithm::RS256, "rsa", None),
+                jwk(&rsa(), Algorithm::RS256, "only-ps", Some("PS256")),
+                jwk(&p256(), Algorithm::ES256, "p256", None),
+                jwk(&p384(), Algorithm::ES384, "p384", Some("ES384")),
+                jwk(&ed25519(), Algorithm::EdDSA, "ed", None),
+                jwk(&rsa(), Algorithm::RS256, "twice", None),
+                jwk(&stranger(), Algorithm::RS256, "twice", None),
+                { "kty": "oct", "kid": "oct", "k": URL_SAFE_NO_PAD.encode(SECRET) },
+            ]})
+        };
+        let keys = self.0.lock().unwrap().clone().unwrap_or_else(first);
         Box::pin(async move { Ok(Bytes::from(keys.to_string())) })
     }
 }
 
-struct Gate(Security);
+struct Gate {
+    security: Security,
+    published: Arc<Published>,
+}
 
 impl Gate {
     fn new() -> Self {
+        Self::with_mode(Mode::Enforce)
+    }
+
+    fn with_mode(mode: Mode) -> Self {
+        let published = Arc::<Published>::default();
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(KeyStore::open(dir.path()).unwrap());
         let subject = consumer::Subject { issuer: Some(ISSUER.into()), subject: "ann".into() };
         let ann = consumer::Config { name: "Ann".into(), subjects: vec![subject], ..Default::default() };
         let consumers = Arc::new(Consumers::compile(&[ann], &store).unwrap());
-        let sets = KeySets::new(Arc::new(Published), Some(Handle::current()));
+        let sets = KeySets::new(Arc::clone(&published) as _, Some(Handle::current()));
         let jwks = KeySource::Jwks(Source::Url("https://issuer.test/jwks".into()));
         let audience = vec!["pets".to_owned(), "shop".to_owned()];
         let config = |issuer: &str, keys: KeySource| Config {
@@ -127,7 +139,7 @@ impl Gate {
         assert!(warnings.is_empty());
         let scheme = Demand { name: "login".into(), scheme: Scheme::OAuth2, scopes: vec!["read".into()] };
         let compiled = Security::compile(security::Config {
-            mode: Mode::Enforce,
+            mode,
             explicit: true,
             public: false,
             forward_credentials: false,
@@ -137,23 +149,27 @@ impl Gate {
             consumers: &consumers,
             tokens: tokens.map(Arc::new).as_ref(),
         });
-        Self(compiled.policy.unwrap())
+        Self { security: compiled.policy.unwrap(), published }
     }
 
     /// The status and `WWW-Authenticate` for the values of `Authorization`, and whom it found.
     async fn ask(&self, fields: &[&str], query: Option<&str>) -> (u16, String, Findings) {
+        self.ask_at(NOW, fields, query).await
+    }
+
+    async fn ask_at(&self, now: u64, fields: &[&str], query: Option<&str>) -> (u16, String, Findings) {
         let mut headers = HeaderMap::new();
         for field in fields {
             headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(field.as_bytes()).unwrap());
         }
         let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let found = Findings::default();
-        let mut cx = Context { query, headers: &headers, client, now_ms: NOW * 1000, found };
-        match self.0.apply(&mut cx).await {
+        let mut cx = Context { query, headers: &headers, client, now_ms: now * 1000, found };
+        match self.security.apply(&mut cx).await {
             Verdict::Refuse(problem) => {
-                let challenge = problem.headers.iter().find(|(name, _)| name == header::WWW_AUTHENTICATE);
-                let challenge = challenge.map(|(_, value)| value.to_str().unwrap().to_owned());
-                (problem.kind.status.as_u16(), challenge.unwrap_or_default(), cx.found)
+                let challenges = problem.headers.iter().filter(|(name, _)| name == header::WWW_AUTHENTICATE);
+                let challenges: Vec<_> = challenges.map(|(_, value)| value.to_str().unwrap()).collect();
+                (problem.kind.status.as_u16(), challenges.join("; "), cx.found)
             }
             _ => (200, String::new(), cx.found),
         }
@@ -168,7 +184,7 @@ impl Gate {
             let (status, challenge, found) = self.bearer(&token).await;
             assert_eq!(status, 401, "{title}: {token:.200}");
             assert!(
-                challenge.starts_with("Bearer realm=\"pets\", error=\"invalid_token\""),
+                challenge.contains("Bearer realm=\"pets\", error=\"invalid_token\""),
                 "{title}: {challenge}"
             );
             assert!(found.caller.is_none(), "{title}");
@@ -409,6 +425,8 @@ async fn class_8_key_ids() {
         kids.iter().map(|kid| ("8", rs256(&format!(r#"{{"alg":"RS256","kid":{kid}}}"#)))).collect();
     rows.push(("8 64 KiB", rs256(&format!(r#"{{"alg":"RS256","kid":"{}"}}"#, "k".repeat(65_536)))));
     rows.push(("8 absent with several keys", rs256(r#"{"alg":"RS256"}"#)));
+    let lone = mint(r#"{"alg":"ES384"}"#, &claims().to_string(), Algorithm::ES384, &p384());
+    rows.push(("8 absent with one key of several that would fit", lone));
     rows.push(("8 twice in the header", rs256(r#"{"alg":"RS256","kid":"rsa","kid":"rsa"}"#)));
     gate.refuses(rows).await;
     // A lone key needs no id, and a fixed key takes any.
@@ -723,6 +741,33 @@ async fn class_19_one_token_per_request() {
 }
 
 #[tokio::test]
+async fn class_20_a_remembered_token_ends_with_its_time_and_with_its_key() {
+    let gate = Gate::new();
+    let bearer = format!("Bearer {}", es256(&claims().to_string()));
+    for (later, status) in [(0, 200), (359, 200), (360, 401)] {
+        assert_eq!(gate.ask_at(NOW + later, &[&bearer], None).await.0, status, "{later}");
+    }
+    // The issuer takes the key away and publishes another one.
+    let keys = json!({ "keys": [jwk(&p256(), Algorithm::ES256, "next", None)] });
+    *gate.published.0.lock().unwrap() = Some(keys);
+    assert_eq!(gate.ask(&[&bearer], None).await.0, 200, "nobody has looked yet");
+    let next = mint(r#"{"alg":"ES256","kid":"next"}"#, &claims().to_string(), Algorithm::ES256, &p256());
+    gate.accepts(vec![("20 the new key is fetched", next)]).await;
+    assert_eq!(gate.ask(&[&bearer], None).await.0, 401);
+}
+
+#[tokio::test]
+async fn gateway_mode_takes_tokens_of_the_issuers_too() {
+    let gate = Gate::with_mode(Mode::Gateway);
+    gate.accepts(vec![("no scope is demanded", es256(&with(json!({ "scope": null }))))]).await;
+    gate.refuses(vec![
+        ("expired", es256(&with(json!({ "exp": 1 })))),
+        ("no key and no token", "nonsense".into()),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn scopes_are_demanded_and_callers_are_told_apart() {
     let gate = Gate::new();
     for scope in [json!({ "scope": "write" }), json!({ "scope": null }), json!({ "scope": "readonly" })] {
@@ -759,7 +804,7 @@ async fn scopes_are_demanded_and_callers_are_told_apart() {
 
 #[tokio::test]
 async fn what_cannot_verify_tokens_is_refused_at_start() {
-    let sets = KeySets::new(Arc::new(Published), None);
+    let sets = KeySets::new(Arc::<Published>::default(), None);
     let pem = |pem: &str| KeySource::PublicKey(pem.into());
     let algorithm = |name: &str| Config {
         algorithms: vec![name.into()],
