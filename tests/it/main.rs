@@ -19,6 +19,7 @@ mod smuggling;
 mod upstreams;
 
 // what stands around it
+mod browser;
 mod cache;
 mod demo;
 mod docs;
@@ -26,3 +27,4 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod reload;
+mod tokens;
