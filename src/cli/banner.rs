@@ -30,6 +30,8 @@ pub struct Banner {
     /// Routes without a description, as `path -> upstream`.
     pub routes: Vec<(String, String)>,
     pub warnings: usize,
+    /// The address to call, as a person would type it.
+    pub origin: String,
     pub listen: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub docs: Option<String>,
@@ -58,9 +60,9 @@ impl Banner {
             Paint { bold: "", dim: "", green: "", off: "" }
         };
         let mut out = format!("\n  {}gatewright {}{}\n\n", paint.bold, env!("CARGO_PKG_VERSION"), paint.off);
-        let base = self.base();
+        let base = &self.origin;
         for api in &self.apis {
-            self.api(&mut out, api, &base, &paint);
+            self.api(&mut out, api, base, &paint);
         }
         for (path, upstream) in &self.routes {
             row(&mut out, "route", &format!("{base}{path} -> {upstream}"), &paint);
@@ -68,21 +70,11 @@ impl Banner {
         if !self.routes.is_empty() {
             out.push('\n');
         }
-        for line in self.facts(&base) {
+        for line in self.facts(base) {
             row(&mut out, line.0, &line.1, &paint);
         }
-        self.trial(&mut out, &base, &paint);
+        self.trial(&mut out, base, &paint);
         out
-    }
-
-    /// The address to call, as a person would type it.
-    #[must_use]
-    pub fn base(&self) -> String {
-        let Some(address) = self.listen.first() else { return String::new() };
-        if address.ip().is_unspecified() {
-            return format!("http://127.0.0.1:{}", address.port());
-        }
-        format!("http://{address}")
     }
 
     fn api(&self, out: &mut String, api: &ApiLine, base: &str, paint: &Paint) {

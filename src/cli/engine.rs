@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::{
@@ -25,7 +26,10 @@ use crate::{
     exchange::{Body, now_ms},
     gateway::{Gateway, Live, Pages, assemble},
     openapi,
-    policy::identity::{keyfile::Record, keystore},
+    policy::{
+        identity::{keyfile::Record, keystore},
+        security::Mode,
+    },
     problem::Problem,
     provider::watch::Snapshot,
     proxy::Proxy,
@@ -44,6 +48,8 @@ pub struct Recipe {
     pub policies: Policies,
     /// `--docs`, which wins over the configuration.
     pub docs: Option<String>,
+    /// Scheme, host and port under which clients call.
+    pub origin: String,
     /// Shown as the generation's source.
     pub name: String,
 }
@@ -107,7 +113,7 @@ pub fn build(mut prepared: Prepared, recipe: &Recipe, number: u64, live: &Live) 
             }
             None => {}
         }
-        let pages = plan.docs.as_ref().map(|docs| pages(&docs.prefix, &prepared.sources, &summaries));
+        let pages = plan.docs.as_ref().map(|docs| pages(&docs.prefix, &recipe.origin, &prepared.sources, &summaries));
         loaded.docs = plan.docs.as_ref().map(|docs| docs.prefix.clone());
         let (gateway, found) = assemble::assemble(plan, number, live, pages);
         said.extend(found);
@@ -134,7 +140,7 @@ fn demand_upstreams(diagnostics: &mut [Diagnostic], summaries: &[Summary]) {
 }
 
 /// The documentation of all APIs that show theirs.
-fn pages(prefix: &str, sources: &[Imported], summaries: &[Summary]) -> Arc<dyn Pages> {
+fn pages(prefix: &str, origin: &str, sources: &[Imported], summaries: &[Summary]) -> Arc<dyn Pages> {
     let shown = sources.iter().zip(summaries).filter(|(_, summary)| summary.documented);
     let apis = shown.map(|(source, summary)| {
         let api = &source.description.api;
@@ -142,20 +148,71 @@ fn pages(prefix: &str, sources: &[Imported], summaries: &[Summary]) -> Arc<dyn P
             slug: source.name.clone(),
             title: api.title.clone(),
             release: api.release.clone(),
-            summary: String::new(),
+            summary: api.summary.clone(),
             operations: api.operations.len(),
-            description: effective(api, summary),
+            description: effective(origin, api, summary),
         }
     });
     Arc::new(DocsPages(Docs::new(prefix, apis.collect())))
 }
 
-fn effective(api: &openapi::Api, summary: &Summary) -> crate::docs::Description {
-    let (api, summary) = (api.clone(), summary.clone());
+/// The description as it holds at the gateway: its address, its security, its own answers.
+fn effective(origin: &str, api: &openapi::Api, summary: &Summary) -> crate::docs::Description {
+    let (origin, api, summary) = (origin.to_owned(), api.clone(), summary.clone());
     Arc::new(move || {
-        let _ = (&api, &summary);
-        bytes::Bytes::from_static(b"{}")
+        let origin = match summary.hosts.iter().find(|host| !host.starts_with('*')) {
+            Some(host) => with_host(&origin, host),
+            None => origin.clone(),
+        };
+        let own = own_security(api.version);
+        let shown = openapi::Shown {
+            origin: &origin,
+            siting: &summary.siting,
+            security: (summary.security == Mode::Gateway).then_some((&own.0, &own.1)),
+            answers: &answers(&summary),
+        };
+        openapi::effective(&api, &shown).into()
     })
+}
+
+/// `http://127.0.0.1:8080` with another host.
+fn with_host(origin: &str, host: &str) -> String {
+    match origin.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())) {
+        Some((_, port)) => format!("http://{host}:{port}"),
+        None => format!("http://{host}"),
+    }
+}
+
+/// The schemes of `security: gateway` and the requirement of either; 2.0 knows no bearer scheme.
+fn own_security(version: openapi::Version) -> (serde_json::Map<String, Value>, Value) {
+    let mut schemes = serde_json::Map::new();
+    schemes.insert("gatewrightKey".into(), json!({ "type": "apiKey", "in": "header", "name": "X-API-Key" }));
+    let mut requirement = vec![json!({ "gatewrightKey": [] })];
+    if version != openapi::Version::V2_0 {
+        schemes.insert("gatewrightToken".into(), json!({ "type": "http", "scheme": "bearer" }));
+        requirement.push(json!({ "gatewrightToken": [] }));
+    }
+    (schemes, Value::Array(requirement))
+}
+
+/// What the gateway itself can answer for an operation of this API.
+fn answers(summary: &Summary) -> Vec<(u16, &'static str)> {
+    use crate::problem::{
+        CREDENTIALS_MISSING, FORBIDDEN, RATE_LIMITED, ROUTE_NOT_FOUND, UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE,
+    };
+    let checked = summary.security != Mode::Pass;
+    [
+        (checked, &CREDENTIALS_MISSING),
+        (checked, &FORBIDDEN),
+        (true, &ROUTE_NOT_FOUND),
+        (summary.limited, &RATE_LIMITED),
+        (true, &UPSTREAM_UNREACHABLE),
+        (true, &UPSTREAM_TIMEOUT),
+    ]
+    .into_iter()
+    .filter(|(given, _)| *given)
+    .map(|(_, kind)| (kind.status.as_u16(), kind.title))
+    .collect()
 }
 
 struct DocsPages(Docs);

@@ -72,7 +72,7 @@ pub struct Tour {
 pub fn run(args: &args::Run) -> ExitCode {
     let policies = Policies::from(args);
     let name = prepare::identity(&args.source).join(" ");
-    let recipe = Recipe { source: args.source.clone(), policies, docs: args.serve.docs.clone(), name };
+    let recipe = Recipe { source: args.source.clone(), policies, docs: args.serve.docs.clone(), origin: String::new(), name };
     let extra = Extra { protect: args.protect.then_some("default"), ..Extra::default() };
     start(recipe, &args.serve, &extra)
 }
@@ -106,7 +106,7 @@ struct Start {
 }
 
 impl Start {
-    fn prepare(recipe: Recipe, flags: &Serve, extra: &Extra) -> Result<Self, Failed> {
+    fn prepare(mut recipe: Recipe, flags: &Serve, extra: &Extra) -> Result<Self, Failed> {
         let broken = |what: &str, error: &dyn std::fmt::Display| {
             fail(Diagnostic::error(codes::START_FAILED, format!("{what}: {error}")))
         };
@@ -123,6 +123,7 @@ impl Start {
         let settings = Settings::new(&model, flags).map_err(fail)?;
         let listeners = Listeners::bind(&settings.listen, settings.server.workers)
             .map_err(|error| fail(error.diagnostic()))?;
+        recipe.origin = origin(&listeners.addresses());
         let admin = settings.admin.map(bind_admin).transpose().map_err(fail)?;
         let state = open_state(&recipe, flags, &model, extra).map_err(fail)?;
         let (live, mut said) = open_live(&settings, &state, control.handle())?;
@@ -144,7 +145,7 @@ impl Start {
             current: ArcSwap::from_pointee(gateway),
             via: Via::new(fastrand::u32(..)),
         });
-        let banner = banner(&loaded, &settings, &listeners, &state, key);
+        let banner = banner(&loaded, &settings, &listeners, (&recipe.origin, &state), key);
         let engine = Engine::new(recipe, live, proxy, control.handle().clone(), Drain::new(), &loaded);
         let access = |listener: &Listeners| access(&model, listener, &state);
         let admin = admin.map(|listener| Ok((access(&listener)?, listener))).transpose().map_err(fail)?;
@@ -360,6 +361,15 @@ fn open_live(
     Ok((live, said))
 }
 
+/// The address to call, as a person would type it.
+fn origin(listen: &[SocketAddr]) -> String {
+    match listen.first() {
+        Some(address) if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
+        Some(address) => format!("http://{address}"),
+        None => String::new(),
+    }
+}
+
 /// A key for callers to show: made at the first start, and again when no usable one is left.
 fn protect(live: &Live, consumer: &str) -> Result<Option<String>, Diagnostic> {
     let now = now_ms();
@@ -377,7 +387,7 @@ fn banner(
     loaded: &Loaded,
     settings: &Settings,
     listeners: &Listeners,
-    state: &State,
+    (origin, state): (&str, &State),
     key: Option<String>,
 ) -> Banner {
     let api = |(source, summary): (&prepare::Imported, &config::Summary)| {
@@ -408,6 +418,7 @@ fn banner(
         apis: loaded.sources.iter().zip(&loaded.summaries).map(api).collect(),
         routes: routes.collect(),
         warnings: diagnostic::count(&loaded.diagnostics).1,
+        origin: origin.to_owned(),
         listen: listeners.addresses(),
         admin: settings.admin,
         docs: loaded.docs.clone().filter(|_| !loaded.sources.is_empty()),
@@ -422,12 +433,9 @@ fn print_page(banner: &Banner, extra: &Extra) {
     let colour = std::io::stdout().is_terminal();
     let mut page = banner.text(colour);
     if let Some(tour) = extra.tour {
-        let base = banner.base();
-        page.push_str(&tour(&Tour {
-            docs: banner.docs.as_ref().map(|docs| format!("{base}{docs}")),
-            key: banner.key.clone(),
-            base,
-        }));
+        let base = banner.origin.clone();
+        let docs = banner.docs.as_ref().map(|docs| format!("{base}{docs}"));
+        page.push_str(&tour(&Tour { docs, key: banner.key.clone(), base }));
     }
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(page.as_bytes()).and_then(|()| out.flush());

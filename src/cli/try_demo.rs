@@ -21,6 +21,7 @@ pub fn demo(args: &args::Demo) -> ExitCode {
                 source,
                 policies: Policies { security: Some(args::Security::Gateway), ..Policies::default() },
                 docs: args.serve.docs.clone(),
+                origin: String::new(),
                 name: "the built-in demo".to_owned(),
             };
             let extra = Extra { temporary: true, protect: Some("demo"), tour: Some(tour) };

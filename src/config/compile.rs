@@ -58,6 +58,8 @@ pub struct Summary {
     pub upstreams: Vec<(String, usize)>,
     pub security: Mode,
     pub security_by_default: bool,
+    /// Whether some operation has a limit on calls.
+    pub limited: bool,
     /// Whether it is shown in the documentation.
     pub documented: bool,
     pub siting: openapi::Siting,

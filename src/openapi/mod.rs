@@ -23,6 +23,7 @@ mod yaml;
 
 use std::{collections::HashMap, sync::Arc};
 
+pub use effective::{Shown, write as effective};
 pub use listing::{RouteRow, rows};
 pub use siting::{Site, Siting, server_exists, site};
 
@@ -86,6 +87,8 @@ pub struct Api {
     pub title: String,
     /// `info.version`.
     pub release: String,
+    /// `info.summary`, else `info.description`.
+    pub summary: String,
     pub version: Version,
     /// In document order; only those that can be routed.
     pub operations: Vec<Operation>,
@@ -266,6 +269,7 @@ fn interpret<'a>(cx: &mut Context<'a>, root: Node<'a>) -> Option<Api> {
     let mut api = Api {
         title: text("title").to_owned(),
         release: text("version").to_owned(),
+        summary: [text("summary"), text("description")].into_iter().find(|text| !text.is_empty()).unwrap_or_default().to_owned(),
         version: cx.version,
         operations: Vec::new(),
         servers,

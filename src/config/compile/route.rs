@@ -47,6 +47,7 @@ pub struct Common<'a> {
     homeless: usize,
     by_upstream: BTreeMap<String, usize>,
     prefix: Option<String>,
+    limited: bool,
 }
 
 /// What a policy comes to, apart from what depends on the operation.
@@ -88,6 +89,7 @@ impl<'a> Common<'a> {
             homeless: 0,
             by_upstream: BTreeMap::new(),
             prefix: None,
+            limited: false,
         }
     }
 
@@ -155,6 +157,7 @@ impl<'a> Common<'a> {
         let key = self.keys.key(chosen, &url, parts.timeouts.connect, own_host);
         *self.by_upstream.entry(url.as_str().trim_end_matches('/').to_owned()).or_default() += 1;
         self.prefix = Some(common_prefix(self.prefix.take(), &site.prefix));
+        self.limited |= !parts.limits.is_empty();
         let shown = format!("{} {}", operation.method, site.listed);
         let operation_name: Arc<str> = operation.operation_id.clone().unwrap_or_else(|| shown.clone()).into();
         let written = if limits_are_own {
@@ -254,6 +257,7 @@ impl<'a> Common<'a> {
             upstreams,
             security: self.policy.security.as_deref().copied().unwrap_or(Mode::Pass),
             security_by_default: self.policy.security.is_none(),
+            limited: self.limited,
             documented: self.policy.docs.unwrap_or(true),
             siting: self.siting,
         }
