@@ -1,5 +1,6 @@
 //! The server over real sockets on loopback: what a client sees, byte for byte.
 
+mod differential;
 pub(super) mod vectors;
 
 use std::{
@@ -252,6 +253,26 @@ async fn one_connection_too_many_is_told_so() {
     let mut third = gate.client().await;
     third.send(GET).await;
     assert_eq!(third.answer().await.0, 200);
+}
+
+#[tokio::test]
+async fn when_places_are_scarce_connections_are_not_kept() {
+    let mut config = Gate::quick();
+    config.limits.connections = 4;
+    let gate = Gate::start(config);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = gate.client().await;
+        client.send(GET).await;
+        assert_eq!(client.answer().await.0, 200);
+        clients.push(client);
+    }
+    let mut last = gate.client().await;
+    last.send(GET).await;
+    let text = last.rest().await.to_lowercase();
+    assert!(text.starts_with("http/1.1 200") && text.contains("connection: close"), "{text}");
+    clients[0].send(GET).await;
+    assert_eq!(clients[0].answer().await.0, 200);
 }
 
 #[tokio::test]
@@ -536,6 +557,18 @@ async fn http2_by_prior_knowledge_is_served_and_an_idle_connection_closed() {
     assert_eq!(b.unwrap(), (200, "GET http://x/a;".into()));
     assert_eq!(http2_get(&mut send, "/panic").await.unwrap().0, 500);
     timeout(PATIENCE, connection).await.expect("idle connections are closed").unwrap();
+}
+
+#[tokio::test]
+async fn an_http2_request_in_doubt_is_refused_and_its_connection_kept() {
+    let gate = Gate::start(Gate::quick());
+    let (mut send, _connection) = http2_client(&gate).await;
+    let request = Request::get("http://x/a").header("host", "y").body(http_body_util::Empty::new()).unwrap();
+    let response = timeout(PATIENCE, send.send_request(request)).await.unwrap().unwrap();
+    assert_eq!(response.status(), 400);
+    assert_eq!(gate.calls(), 0);
+    assert_eq!(gate.server.stats().refused(Refusal::HostMismatch), 1);
+    assert_eq!(http2_get(&mut send, "/a").await.unwrap().0, 200);
 }
 
 #[tokio::test]
