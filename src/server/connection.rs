@@ -47,8 +47,8 @@ pub(super) struct Context<S> {
     pub(super) stats: Arc<Stats>,
     pub(super) drain: Drain,
     pub(super) service: Arc<S>,
-    /// Held by every connection: the worker ends when all are gone.
-    alive: mpsc::Sender<()>,
+    /// Cloned for every connection: the worker ends when all are gone.
+    pub(super) alive: mpsc::Sender<()>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
@@ -102,7 +102,6 @@ where
     S: Service,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _alive = context.alive.clone();
     let deadline = Instant::now() + context.config.timeouts.header_read;
     let mut first = Vec::new();
     let fresh = async {

@@ -5,7 +5,7 @@
 //! the request may go on as HTTP/1.
 
 use http::{
-    HeaderMap, HeaderName, Method, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{CONTENT_LENGTH, HOST},
     request::Parts,
 };
@@ -61,7 +61,7 @@ fn once<'a>(
 ) -> Result<Option<&'a [u8]>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
-    if values.next().is_some() { Err(repeated) } else { Ok(first.map(|value| value.as_bytes())) }
+    if values.next().is_some() { Err(repeated) } else { Ok(first.map(HeaderValue::as_bytes)) }
 }
 
 #[cfg(test)]

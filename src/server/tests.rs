@@ -482,6 +482,21 @@ async fn after_an_upgrade_bytes_pass_unseen_and_those_sent_ahead_are_kept() {
 }
 
 #[tokio::test]
+async fn a_drain_waits_for_upgraded_connections() {
+    let gate = Gate::start(Gate::quick());
+    let mut client = gate.client().await;
+    client.send(b"GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, 101);
+    let drained = tokio::spawn(gate.drained());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    client.send(b"still here").await;
+    assert_eq!(client.bytes(10).await, b"still here");
+    assert!(!drained.is_finished());
+    drop(client);
+    assert_eq!(drained.await.unwrap(), Ended::default());
+}
+
+#[tokio::test]
 async fn an_upgrade_that_is_declined_leaves_a_connection_for_the_next_request() {
     let gate = Gate::start(Gate::quick());
     let mut client = gate.client().await;

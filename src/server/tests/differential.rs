@@ -48,8 +48,8 @@ async fn served(bytes: &[u8], cuts: &[usize], expected: &Expected) -> (usize, Ve
     config.timeouts.keep_alive = Duration::from_millis(2);
     config.timeouts.header_read = Duration::from_millis(2);
     let stats: Arc<Stats> = Arc::default();
-    let open = stats.enter(1).unwrap();
     let (alive, _) = mpsc::channel(1);
+    let open = stats.enter(1, &alive).unwrap();
     let context = Context::new(0, Arc::new(config), stats, Drain::new(), Arc::new(service), alive);
     let loopback = SocketAddr::from(([127, 0, 0, 1], 1));
     let info = ConnInfo { peer: loopback, local: loopback, worker: 0, state: State::default() };
