@@ -140,7 +140,7 @@ impl Inspector {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     /// Pieces of requests, good and bad, that are put together at random.
-    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    pub(in crate::server) fn pieces() -> impl Strategy<Value = Vec<u8>> {
         let words: Vec<&[u8]> = vec![
             b"GET ",
             b"POST ",

@@ -1,5 +1,6 @@
 //! The server over real sockets on loopback: what a client sees, byte for byte.
 
+mod differential;
 pub(super) mod vectors;
 
 use std::{
@@ -255,6 +256,26 @@ async fn one_connection_too_many_is_told_so() {
 }
 
 #[tokio::test]
+async fn when_places_are_scarce_connections_are_not_kept() {
+    let mut config = Gate::quick();
+    config.limits.connections = 4;
+    let gate = Gate::start(config);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = gate.client().await;
+        client.send(GET).await;
+        assert_eq!(client.answer().await.0, 200);
+        clients.push(client);
+    }
+    let mut last = gate.client().await;
+    last.send(GET).await;
+    let text = last.rest().await.to_lowercase();
+    assert!(text.starts_with("http/1.1 200") && text.contains("connection: close"), "{text}");
+    clients[0].send(GET).await;
+    assert_eq!(clients[0].answer().await.0, 200);
+}
+
+#[tokio::test]
 async fn a_drain_finishes_what_is_in_flight_and_closes_the_idle_at_once() {
     let gate = Gate::start(ServerConfig { workers: 2, ..ServerConfig::default() });
     let mut idle = gate.client().await;
@@ -461,6 +482,21 @@ async fn after_an_upgrade_bytes_pass_unseen_and_those_sent_ahead_are_kept() {
 }
 
 #[tokio::test]
+async fn a_drain_waits_for_upgraded_connections() {
+    let gate = Gate::start(Gate::quick());
+    let mut client = gate.client().await;
+    client.send(b"GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await;
+    assert_eq!(client.answer().await.0, 101);
+    let drained = tokio::spawn(gate.drained());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    client.send(b"still here").await;
+    assert_eq!(client.bytes(10).await, b"still here");
+    assert!(!drained.is_finished());
+    drop(client);
+    assert_eq!(drained.await.unwrap(), Ended::default());
+}
+
+#[tokio::test]
 async fn an_upgrade_that_is_declined_leaves_a_connection_for_the_next_request() {
     let gate = Gate::start(Gate::quick());
     let mut client = gate.client().await;
@@ -536,6 +572,18 @@ async fn http2_by_prior_knowledge_is_served_and_an_idle_connection_closed() {
     assert_eq!(b.unwrap(), (200, "GET http://x/a;".into()));
     assert_eq!(http2_get(&mut send, "/panic").await.unwrap().0, 500);
     timeout(PATIENCE, connection).await.expect("idle connections are closed").unwrap();
+}
+
+#[tokio::test]
+async fn an_http2_request_in_doubt_is_refused_and_its_connection_kept() {
+    let gate = Gate::start(Gate::quick());
+    let (mut send, _connection) = http2_client(&gate).await;
+    let request = Request::get("http://x/a").header("host", "y").body(http_body_util::Empty::new()).unwrap();
+    let response = timeout(PATIENCE, send.send_request(request)).await.unwrap().unwrap();
+    assert_eq!(response.status(), 400);
+    assert_eq!(gate.calls(), 0);
+    assert_eq!(gate.server.stats().refused(Refusal::HostMismatch), 1);
+    assert_eq!(http2_get(&mut send, "/a").await.unwrap().0, 200);
 }
 
 #[tokio::test]
