@@ -1,0 +1,414 @@
+//! The configuration as written: every key of `gatewright.yaml` and `x-gatewright`, with its reference.
+//!
+//! What a key means when it is absent stands in its comment; the compiler applies it. The comments are what
+//! users read: unit, default, why.
+
+use std::{net::SocketAddr, time::Duration};
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::{
+    read::{FromNode, Reader, Spanned},
+    record::record,
+    scalar::words,
+    span::Node,
+    value::{
+        Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
+        UpstreamRef,
+    },
+};
+use crate::{
+    diagnostic::suggest,
+    gateway::route::EncodedSlash,
+    policy::{rate_limit::Per, security::Mode},
+    route::Template,
+};
+
+record! {
+    default
+    /// A whole `gatewright.yaml`.
+    pub struct Model {
+        /// Where clients are served: addresses such as `0.0.0.0:8080`. Port 0 picks a free one and prints
+        /// it. Default: `127.0.0.1:8080`, this machine alone.
+        many listen: Listen,
+        /// The listener for health, metrics and administration, or `off`. Default: `127.0.0.1:9901`.
+        optional admin: Switch<Admin>,
+        /// The folder for cache, keys and the admin token, relative to this file. It is for one gateway
+        /// alone. Default: one per configuration under the XDG state directory.
+        optional state: Spanned<String>,
+        /// Worker threads, each with its own listening sockets and upstream connections. Default: one per core.
+        optional workers: Spanned<usize>,
+        /// One line per request: `human` for people, `json` for programs, or `off`. Default: `human` on a
+        /// terminal, else `json`.
+        optional access_log: AccessLog,
+        /// Where the documentation lies: a path, `off`, or a mapping. Default: `/docs`, open to all.
+        optional docs: Spanned<Switch<Docs>>,
+        /// Address ranges of the proxies before the gateway (`10.0.0.0/8`). Only their word about the client
+        /// (`Forwarded`, `X-Forwarded-*`) is believed; from anyone else it is dropped. Default: none.
+        many trusted_proxies: Range,
+        /// Whether upstreams are told the client's address. APIs and routes may say otherwise. Default: `true`.
+        optional forward_client_address: bool,
+        /// How the gateway stops.
+        optional drain: Drain,
+        /// Bounds on what clients may send.
+        optional limits: Limits,
+        /// Bounds on time, for every route that does not set its own.
+        optional timeouts: ServerTimeouts,
+        /// The store for answers, shared by all APIs, or `off`.
+        optional cache: Switch<Store>,
+        /// Who calls: names for API keys and tokens, to tell them apart in limits and logs.
+        many consumers: Consumer,
+        /// Whose tokens (JWT) are accepted.
+        many issuers: Issuer,
+        /// The APIs that are served, each from its description.
+        many apis: Api,
+        /// Routes without a description.
+        many routes: Route,
+        /// Servers behind the gateway, by name.
+        optional upstreams: Named<Upstream>,
+    }
+}
+
+record! {
+    short address
+    /// An address to listen on.
+    pub struct Listen {
+        /// IP address and port; IPv6 in brackets.
+        required address: Spanned<SocketAddr>,
+    }
+}
+
+record! {
+    default short path
+    /// Where the documentation lies.
+    pub struct Docs {
+        /// The path under which it lies. Default: `/docs`.
+        optional path: Prefix,
+        /// Whether it asks for a key, as the APIs do under `security: gateway`. Default: `false`.
+        optional protected: bool,
+    }
+}
+
+record! {
+    default
+    /// The admin listener.
+    pub struct Admin {
+        /// IP address and port. Off loopback everything but `/health` and `/ready` needs the token.
+        /// Default: `127.0.0.1:9901`.
+        optional address: Spanned<SocketAddr>,
+        /// Further names under which it may be called; loopback names always are. Others are refused, so
+        /// that no web page can reach it through a name of its own. Default: none.
+        many hosts: HostName,
+        /// The token that changing calls must show. Default: made at the first start and kept in the state
+        /// directory, readable by its owner alone.
+        optional token: Secret,
+    }
+}
+
+record! {
+    /// How the gateway stops after SIGTERM or Ctrl-C.
+    pub struct Drain {
+        /// How long `/ready` answers 503 while connections are still accepted, so that balancers notice.
+        /// Default: `0s`.
+        optional delay: Duration,
+        /// How long requests in flight may take to end after that. Default: `30s`.
+        optional timeout: Duration,
+    }
+}
+
+record! {
+    /// Bounds on what clients may send. `body` and `uri` can also be set for an API, a path or an operation.
+    pub struct Limits {
+        /// Connections open at once; one more is answered with 503. Default: `16384`.
+        optional connections: usize,
+        /// Bytes of a request's header fields and request line; beyond it 431. Default: `64KiB`.
+        optional headers: Size,
+        /// Header fields of a request; beyond it 431. Default: `100`.
+        optional header_count: usize,
+        with route: RouteLimits,
+    }
+}
+
+record! {
+    merge
+    /// Bounds on a request that a route can set.
+    pub struct RouteLimits {
+        /// Bytes of path and query; beyond it 414. At most 64 KiB. Default: `16KiB`.
+        optional uri: Size,
+        /// Bytes of the request body, or `off`; beyond it 413. Bodies are streamed, this protects upstreams.
+        /// Default: `100MB`.
+        optional body: Switch<Size>,
+    }
+}
+
+record! {
+    /// Bounds on time. The first four can also be set for an API, a path or an operation.
+    pub struct ServerTimeouts {
+        /// From the first byte of a request head to its end; beyond it 408. Default: `10s`.
+        optional header_read: Duration,
+        /// How long a connection without a request is kept. Default: `65s`.
+        optional keep_alive: Duration,
+        with route: Timeouts,
+    }
+}
+
+record! {
+    merge
+    /// The clocks of one call; beyond each of them the client gets 504.
+    pub struct Timeouts {
+        /// Until the upstream's connection is open, with TLS. Default: `5s`.
+        optional connect: Duration,
+        /// From the end of the request to the beginning of the answer. Default: `60s`.
+        optional first_byte: Duration,
+        /// The longest pause within a body, either way. Default: `60s`.
+        optional idle: Duration,
+        /// The whole call, or `off`: streams may be long. Default: `off`.
+        optional total: Switch<Duration>,
+    }
+}
+
+record! {
+    /// The store of the cache.
+    pub struct Store {
+        /// Bytes in memory. Default: `64MiB`.
+        optional memory: Size,
+        /// Bytes on disk, in the state directory. Default: `1GiB`.
+        optional disk: Size,
+    }
+}
+
+record! {
+    /// Someone who calls.
+    pub struct Consumer {
+        /// The name in logs, limits and what the upstream is told.
+        required name: Spanned<String>,
+        /// API keys beside those that `gatewright keys add` makes.
+        many keys: ConsumerKey,
+        /// The subjects (`sub`) or clients (`client_id`, `azp`) of tokens that are this consumer.
+        many subjects: Spanned<String>,
+        /// Names of groups, for limits and rules.
+        many groups: String,
+    }
+}
+
+record! {
+    /// An API key: one of the two.
+    pub struct ConsumerKey {
+        /// The key's hash, as `gatewright keys list` shows it.
+        optional hash: String,
+        /// The key in full, from `${NAME}` or `${file:PATH}`.
+        optional value: Secret,
+    }
+}
+
+record! {
+    /// Someone whose tokens are accepted. Their keys come from `jwks` or stand under `keys`.
+    pub struct Issuer {
+        /// The name for descriptions and messages.
+        required name: Spanned<String>,
+        /// What the `iss` claim must be. Default: `iss` is not looked at.
+        optional issuer: String,
+        /// What the `aud` claim must hold, one of several. Default: `aud` is not looked at, with a warning:
+        /// a token made for another service of the issuer would be accepted here.
+        optional audience: Many<String>,
+        /// The key set: a file, or an address that is asked again for unknown keys.
+        optional jwks: Spanned<Location>,
+        /// Keys written here.
+        many keys: IssuerKey,
+        /// The algorithms that are accepted. Default: those that the keys are for.
+        many algorithms: Spanned<String>,
+        /// How far the clocks of the two sides may differ. Default: `60s`.
+        optional leeway: Duration,
+        /// Claims that a token must have, beside `exp`.
+        many required_claims: String,
+    }
+}
+
+record! {
+    /// A key that tokens are checked with: `pem` or `secret`.
+    pub struct IssuerKey {
+        /// The `kid` of the tokens it is for. Default: any token without a better key.
+        optional kid: String,
+        /// A public key in PEM form, or the file that holds it.
+        optional pem: Spanned<Pem>,
+        /// The secret of `HS256`, `HS384` and `HS512`.
+        optional secret: Secret,
+        /// The algorithm: `RS256`, `ES256`, `EdDSA`, `HS256` … Never taken from the token.
+        required algorithm: Spanned<String>,
+    }
+}
+
+record! {
+    default
+    /// One API, from its description.
+    pub struct Api {
+        /// The OpenAPI description: a file, a folder or an address.
+        required spec: Spanned<String>,
+        /// The name in logs, limits and the documentation. Default: made of the description's title.
+        optional name: Spanned<String>,
+        /// The virtual host, or several: names, `*.example.com`, or `*`. Default: every host.
+        optional host: Many<Spanned<HostName>>,
+        /// The path prefix under which the API is served, before the server's base path. Default: none.
+        optional mount: Spanned<Prefix>,
+        /// Leave the server's base path out of the paths that clients call. Default: `false`, so that a
+        /// client changes nothing but the host.
+        optional strip_base: bool,
+        /// Which of the description's servers requests go to, from 0. Default: the first usable one.
+        optional server: Spanned<usize>,
+        /// Values for the variables of server addresses. Default: those of the description.
+        optional server_variables: Named<String>,
+        /// Let `server` and `upstream` replace the servers of paths and operations too. Default: `false`.
+        optional all_servers: bool,
+        with policy: Policy,
+    }
+}
+
+record! {
+    /// A route without a description.
+    pub struct Route {
+        /// The path: literal text, `{parameters}`, and `/**` at its end for all that lies below.
+        required path: Spanned<Template>,
+        /// The methods. Default: all of them.
+        many methods: Method,
+        /// The virtual host, or several. Default: every host.
+        optional host: Many<Spanned<HostName>>,
+        with policy: Policy,
+    }
+}
+
+record! {
+    /// Servers behind the gateway.
+    pub struct Upstream {
+        /// Their addresses, such as `http://10.0.0.5:8000`. A path is put before that of each request.
+        required endpoints: Filled<Spanned<ServerUrl>>,
+        /// Send the client's `Host` instead of the server's name. Default: `false`.
+        optional preserve_host: bool,
+        /// Requests under way at once to one endpoint; beyond it 503. Default: `1024`.
+        optional max_requests: usize,
+    }
+}
+
+record! {
+    merge
+    /// What applies to an API, a path, an operation or a route. In a description these keys stand under
+    /// `x-gatewright`, at its root, at a path or at an operation. The nearest wins, key by key; mappings among
+    /// them are merged key by key too, lists are not.
+    pub struct Policy {
+        /// Where requests go: the name of an upstream, or an address. Default: the description's server.
+        optional upstream: Spanned<UpstreamRef>,
+        /// Who checks credentials: `pass` leaves that to the upstream, `enforce` checks what the description
+        /// asks for, `gateway` asks for the gateway's own keys or tokens. Default: `pass`.
+        optional security: Spanned<Mode>,
+        /// Under `gateway`: whether no credential is needed here. Default: `false`.
+        optional public: bool,
+        /// Send credentials on that were checked here. Default: `false`.
+        optional forward_credentials: bool,
+        /// What the gateway shows the upstream, in place of the caller's credentials.
+        optional credentials: Many<Credential>,
+        /// Send the client's `Host` instead of the upstream's name. Default: `false`.
+        optional preserve_host: bool,
+        /// Tell the upstream the client's address. Default: as for the whole gateway.
+        optional forward_client_address: bool,
+        /// At most so many calls, or `off`. Several are checked together. Default: no limit.
+        optional rate_limit: Switch<Many<RateLimit>>,
+        /// How answers are cached, or `off`. Default: as the upstream says in its answers, and only then.
+        deep cache: Switch<Caching>,
+        /// Bounds on time.
+        deep timeouts: Timeouts,
+        /// Bounds on the request.
+        deep limits: RouteLimits,
+        /// Whether it is shown in the documentation. Default: `true`.
+        optional docs: bool,
+        /// Path parameters whose value may span several segments: `topic` of `/v1/{topic}:publish`.
+        optional spans: Vec<Spanned<String>>,
+        /// What becomes of `%2F` in a path: `refuse` answers 400, `keep` sends it as it is, `unambiguous` sends
+        /// it unless reading it as a slash would lead to another route. Default: `unambiguous`.
+        optional encoded_slash: EncodedSlash,
+        /// Changes to the header fields that the upstream gets.
+        optional request_headers: HeaderChanges,
+        /// Changes to the header fields that the client gets.
+        optional response_headers: HeaderChanges,
+    }
+}
+
+record! {
+    /// What the gateway shows an upstream: `header` or `query`, and its value.
+    pub struct Credential {
+        /// The header field, such as `Authorization`.
+        optional header: Spanned<HeaderName>,
+        /// The query parameter.
+        optional query: String,
+        /// The whole value, such as `Bearer ${TOKEN}`.
+        required value: Secret,
+    }
+}
+
+record! {
+    /// A limit on calls.
+    pub struct RateLimit {
+        /// Calls per window, at least 1.
+        required limit: Spanned<u32>,
+        /// The window, such as `1m`.
+        required window: Spanned<Duration>,
+        /// Calls that may come at once. Default: `limit`.
+        optional burst: u32,
+        /// What is counted apart, one or several together: `consumer`, `key`, `address`, `api`, `operation`,
+        /// `global`. Callers without a key count by address. Default: `consumer`.
+        optional per: Many<Per>,
+        /// Whether answers from the cache count. Default: `true`.
+        optional count_cached: bool,
+        /// Its name in the `RateLimit` field and in problems. Default: `default`.
+        optional name: String,
+    }
+}
+
+record! {
+    merge
+    /// How answers are cached.
+    pub struct Caching {
+        /// How long an answer counts as fresh that says nothing of its own. It never overrides what the
+        /// upstream says. Default: such answers are not stored.
+        optional default_ttl: Duration,
+        /// One stored answer for all callers, whatever their credentials. Only where the upstream gives
+        /// everyone the same. Default: `false`.
+        optional shared: bool,
+        /// What becomes of query parameters that the description does not declare: `key` tells answers apart
+        /// by them, `ignore` does not, `bypass` goes past the cache. Default: `key`.
+        optional undeclared_query: UndeclaredQuery,
+    }
+}
+
+record! {
+    /// Changes to header fields: taken out first, then set, then added.
+    pub struct HeaderChanges {
+        /// Fields added beside those of the same name: a text or a list each.
+        optional add: Headers,
+        /// Fields that replace those of the same name.
+        optional set: Headers,
+        /// Names of fields that are taken out.
+        many remove: HeaderName,
+    }
+}
+
+/// Names of header fields with their values, in the order of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(pub Vec<(HeaderName, HeaderValue)>);
+
+/// The form of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    Human,
+    Json,
+    Off,
+}
+
+/// What becomes of a query parameter that the description does not declare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UndeclaredQuery {
+    Key,
+    Ignore,
+    Bypass,
+}
+
+words!(AccessLog: "human" => Self::Human, "json" => Self::Json, "off" => Self::Off);
+words!(UndeclaredQuery: "key" => Self::Key, "ignore" => Self::Ignore, "bypass" => Self::Bypass);
