@@ -14,7 +14,6 @@ run: ## Build the release and start the demo: an upstream and a gateway before i
 test: ## Run every test: unit, integration against real servers, browser
 	@tests/setup.sh build test
 	cargo test --locked
-	@if [ -x tests/browser/run ]; then tests/browser/run; fi
 
 check: ## Formatting, lints, house rules (tests/tidy.rs), licences and duplicate dependencies
 	@tests/setup.sh build check

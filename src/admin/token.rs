@@ -72,7 +72,9 @@ impl Token {
         fine.then(|| text.to_owned()).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    pub(super) fn of(text: &str) -> Self {
+    /// A token that was chosen by the operator.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
         Self(blake3::hash(text.as_bytes()))
     }
 

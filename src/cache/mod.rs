@@ -1,5 +1,182 @@
-//! cache (stub)
+//! The HTTP cache: a shared cache by RFC 9111 that survives restarts.
+//!
+//! Owns what is stored and whether it may be used. Does not fetch, route or shape: the spine asks
+//! [`Cache::lookup`], forwards what it must, and hands the answer to [`Cache::admit`] or
+//! [`Cache::refresh`]. The rules are pure ([`control`] and its neighbours); memory ([`memory`]) stands
+//! before the disk ([`disk`]), which has threads of its own: a hit in memory never waits for it, and a
+//! disk that fails costs hits, never answers.
+//!
+//! One request: `lookup` → (`Hit::respond` | forward → `admit` → `Fill` | forward → 304 → `refresh`);
+//! an unsafe method: forward → `invalidate`.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::diagnostic::Diagnostic;
+
+pub mod options;
+pub mod request;
+
+pub mod control;
+pub mod directives;
+pub mod freshness;
+pub mod targeted;
+
+pub mod conditional;
+pub mod fields;
+pub mod key;
+pub mod range;
+pub mod vary;
+
+mod admit;
+mod invalidate;
+mod lookup;
+
+pub mod disk;
+pub mod entry;
+pub mod epoch;
+pub mod fill;
+pub mod hit;
+pub mod memory;
+pub mod stats;
+pub mod status;
+pub mod store;
+
+pub use admit::Moment;
+pub use control::{NoStore, Validate};
+pub use fill::Fill;
+pub use freshness::Times;
+pub use hit::{Hit, Origin};
+pub use invalidate::{Purge, PurgeError, Purged, Scope};
+pub use options::{RequestDirectiveMode, RouteCacheOptions, UndeclaredQuery};
+pub use request::{Bypass, CacheRequest, Lookup, Miss};
+pub use stats::{CacheReport, CacheStats};
+
+/// Fills in flight may hold at least this many bytes, however small the memory tier is.
+const LEAST_FILL_BUDGET: u64 = 16 * 1024 * 1024;
+
+/// Bounds of the cache and its place on disk.
 #[derive(Clone, Debug)]
-pub struct Cache;
-#[derive(Clone, Debug, Default)]
-pub struct RouteCacheOptions;
+pub struct CacheConfig {
+    /// The folder of the disk tier; none keeps everything in memory.
+    pub dir: Option<PathBuf>,
+    /// Bytes of the tier in memory.
+    pub memory_bytes: u64,
+    /// Bytes on disk, index and bodies together.
+    pub disk_bytes: u64,
+    /// Larger responses are not stored.
+    pub max_object_bytes: u64,
+    /// How long `open` waits for the disk tier; later it joins while requests are served.
+    pub open_wait: Duration,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            memory_bytes: 64 * 1024 * 1024,
+            disk_bytes: 1024 * 1024 * 1024,
+            max_object_bytes: 16 * 1024 * 1024,
+            open_wait: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A handle on the cache; clones share it. Runs in any tokio runtime, also a `current_thread` one.
+#[derive(Clone)]
+pub struct Cache {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    memory: memory::Memory,
+    disk: Option<disk::Disk>,
+    epochs: Arc<epoch::Epochs>,
+    stats: Arc<CacheStats>,
+    /// Of the hashes of keys; kept with the disk tier.
+    seed: u64,
+    max_object_bytes: u64,
+    /// Bytes that fills may still take.
+    budget: AtomicU64,
+}
+
+impl Cache {
+    /// Opens the cache. It always comes up: where the disk tier cannot be had, the diagnostics say why
+    /// (an error when another instance uses the folder or it cannot be written, a warning when what was
+    /// stored is lost) and the cache works in memory.
+    #[must_use]
+    pub fn open(config: &CacheConfig) -> (Self, Vec<Diagnostic>) {
+        let stats = Arc::new(CacheStats::default());
+        let slots = usize::try_from(config.memory_bytes / 256).unwrap_or(usize::MAX).clamp(1 << 12, 1 << 20);
+        let epochs = Arc::new(epoch::Epochs::new(slots, 1));
+        let (disk, diagnostics) = match &config.dir {
+            Some(dir) => disk::Disk::open(dir, config, &epochs, &stats),
+            None => (None, Vec::new()),
+        };
+        let seed = disk.as_ref().map_or_else(random_seed, disk::Disk::seed);
+        let inner = Inner {
+            memory: memory::Memory::new(config.memory_bytes, Arc::clone(&stats)),
+            disk,
+            epochs,
+            stats,
+            seed,
+            max_object_bytes: config.max_object_bytes,
+            budget: AtomicU64::new(config.memory_bytes.max(LEAST_FILL_BUDGET).max(config.max_object_bytes)),
+        };
+        (Self { inner: Arc::new(inner) }, diagnostics)
+    }
+
+    /// Counters as they stand now.
+    #[must_use]
+    pub fn stats(&self) -> CacheReport {
+        let (entries, bytes) = self.inner.memory.size();
+        self.inner.stats.memory_entries.store(entries, Ordering::Relaxed);
+        self.inner.stats.memory_bytes.store(bytes, Ordering::Relaxed);
+        self.inner.stats.report()
+    }
+
+    /// Writes what is queued and closes the disk tier, for at most `limit`; false when that was not
+    /// enough. Blocks: call it where no request waits.
+    pub fn close(&self, limit: Duration) -> bool {
+        self.inner.disk.as_ref().is_none_or(|disk| disk.close(limit))
+    }
+}
+
+impl Inner {
+    /// Keeps a response in both tiers; false when neither takes it, or what it stands for was
+    /// invalidated since it began.
+    fn store(&self, key: &key::Key, entry: &Arc<entry::Entry>, to_disk: bool) -> bool {
+        let on_disk = to_disk && self.disk.as_ref().is_some_and(|disk| disk.put(key, entry));
+        let in_memory = self.memory.insert(key, entry, &self.epochs);
+        // Looked at after it is in, so that a purge either sees it there or is seen here.
+        let unbroken = self.epochs.unbroken(key.place, entry.since);
+        if !unbroken {
+            self.memory.remove(key, entry);
+        }
+        let kept = unbroken && (in_memory || on_disk);
+        CacheStats::add(if kept { &self.stats.stores } else { &self.stats.abandoned });
+        kept
+    }
+
+    /// Takes bytes from the budget of fills.
+    fn take_budget(&self, bytes: u64) -> bool {
+        let order = Ordering::Relaxed;
+        self.budget.fetch_update(order, order, |left| left.checked_sub(bytes)).is_ok()
+    }
+}
+
+fn random_seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without random bytes the keys are merely guessable; they are compared in full all the same.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

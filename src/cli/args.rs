@@ -68,9 +68,6 @@ pub struct Source {
     /// Leave the server's base path out of the paths that clients call
     #[arg(long)]
     pub strip_base: bool,
-    /// Follow `$ref`s to other hosts (never done unasked)
-    #[arg(long)]
-    pub remote_refs: bool,
 }
 
 #[derive(Debug, Args)]
@@ -259,7 +256,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.strip_prefix("http://").unwrap_or(text);
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     let full = full.replacen("localhost", "127.0.0.1", 1);

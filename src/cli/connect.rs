@@ -48,7 +48,8 @@ pub fn find(connect: &Connect) -> Result<Target, Diagnostic> {
     match all.pop() {
         Some((address, dir)) if all.is_empty() => running(address, Some(dir)),
         Some(last) => {
-            let list: Vec<String> = all.iter().chain([&last]).map(|(a, d)| format!("--admin {a}   ({})", d.display())).collect();
+            let list: Vec<String> =
+                all.iter().chain([&last]).map(|(a, d)| format!("--admin {a}   ({})", d.display())).collect();
             Err(Diagnostic::error(codes::GATEWAY_UNREACHABLE, "several gateways run here")
                 .help(format!("say which one is meant:\n{}", list.join("\n"))))
         }
@@ -71,9 +72,12 @@ impl Running {
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Diagnostic> {
         let url = format!("http://{}{path}", self.address);
         let unreachable = |cause: String| {
-            Diagnostic::error(codes::GATEWAY_UNREACHABLE, format!("no answer from the admin listener: {cause}"))
-                .file(&url)
-                .help("is the gateway running? name its admin listener with `--admin`")
+            Diagnostic::error(
+                codes::GATEWAY_UNREACHABLE,
+                format!("no answer from the admin listener: {cause}"),
+            )
+            .file(&url)
+            .help("is the gateway running? name its admin listener with `--admin`")
         };
         let client = transport::plain_client(TIMEOUT, 0).map_err(|error| unreachable(error.to_string()))?;
         let mut request = client.request(method, &url);
@@ -87,14 +91,16 @@ impl Running {
             let response = request.send().await?;
             Ok((response.status(), response.bytes().await?))
         });
-        let (status, bytes) =
-            answer.map_err(|error: reqwest::Error| unreachable(crate::upstream::Failure::from_reqwest(&error).to_string()))?;
+        let (status, bytes) = answer.map_err(|error: reqwest::Error| {
+            unreachable(crate::upstream::Failure::from_reqwest(&error).to_string())
+        })?;
         let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         if status.is_success() {
             return Ok(value);
         }
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        let title = if text("title").is_empty() { format!("the gateway answered {status}") } else { text("title") };
+        let title =
+            if text("title").is_empty() { format!("the gateway answered {status}") } else { text("title") };
         let help = if status == http::StatusCode::UNAUTHORIZED && self.token.is_none() {
             "the gateway's token lies in its state directory: name that with `--state DIR`".to_owned()
         } else {

@@ -11,7 +11,7 @@ use crate::{
     config,
     diagnostic::{Diagnostic, codes},
     exchange::now_ms,
-    policy::identity::{KeyStore, keystore::NewKey, keyfile::Record},
+    policy::identity::{KeyStore, keyfile::Record, keystore::NewKey},
 };
 
 /// Runs one action; gives back what to print.
@@ -19,7 +19,11 @@ pub fn keys(action: &KeysAction, connect: &Connect) -> Result<String, Diagnostic
     match (connect::find(connect)?, action) {
         (Target::Running(gateway), KeysAction::Add { consumer, expires }) => {
             let expires_ms = expiry(expires.as_deref())?;
-            let created = gateway.call(Method::POST, "/keys", Some(&json!({ "consumer": consumer, "expires_ms": expires_ms })))?;
+            let created = gateway.call(
+                Method::POST,
+                "/keys",
+                Some(&json!({ "consumer": consumer, "expires_ms": expires_ms })),
+            )?;
             Ok(created_text(created["secret"].as_str().unwrap_or_default(), consumer))
         }
         (Target::Running(gateway), KeysAction::List) => {
@@ -65,13 +69,17 @@ fn row(record: &Record) -> Value {
 
 fn expiry(after: Option<&str>) -> Result<Option<u64>, Diagnostic> {
     let Some(after) = after else { return Ok(None) };
-    let duration = config::duration(after)
-        .ok_or_else(|| Diagnostic::error(codes::USAGE, format!("`{after}` is no duration")).help("write `30d`, `12h` or `90m`"))?;
+    let duration = config::duration(after).ok_or_else(|| {
+        Diagnostic::error(codes::USAGE, format!("`{after}` is no duration"))
+            .help("write `30d`, `12h` or `90m`")
+    })?;
     Ok(Some(now_ms() + u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)))
 }
 
 fn created_text(secret: &str, consumer: &str) -> String {
-    format!("{secret}\n\nThe key of `{consumer}`, shown this once. Callers send it as `X-API-Key` or `Authorization: Bearer`.\n")
+    format!(
+        "{secret}\n\nThe key of `{consumer}`, shown this once. Callers send it as `X-API-Key` or `Authorization: Bearer`.\n"
+    )
 }
 
 fn revoked_text(id: &str) -> String {
@@ -109,7 +117,12 @@ fn date(ms: u64) -> String {
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let number = months.iter().position(|name| Some(*name) == month).map_or(0, |index| index + 1);
     let clock = clock.unwrap_or_default();
-    format!("{}-{number:02}-{} {}", year.unwrap_or_default(), day.unwrap_or_default(), clock.get(..5).unwrap_or(clock))
+    format!(
+        "{}-{number:02}-{} {}",
+        year.unwrap_or_default(),
+        day.unwrap_or_default(),
+        clock.get(..5).unwrap_or(clock)
+    )
 }
 
 fn escaped(text: &str) -> String {

@@ -1,15 +1,19 @@
-//! The running process: sockets, workers, the admin listener, signals, and the way down.
+//! The running process: the data plane's service, signals, watched files, gauges, and the way down.
 
 use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use super::{engine::Engine, run::CLOSE_WITHIN, show};
 use crate::{
+    diagnostic,
     exchange::Body,
+    gateway::Live,
     problem::Problem,
+    provider::watch,
     proxy::{Connection, Proxy},
-    server::{ConnInfo, Service},
+    server::{self, ConnInfo, Service, Signal, Stats},
 };
 
 /// The data plane's service: every worker shares the proxy.
@@ -17,12 +21,94 @@ pub struct DataPlane(pub Arc<Proxy>);
 
 impl Service for DataPlane {
     async fn call(self: Arc<Self>, request: Request<Incoming>, conn: Arc<ConnInfo>) -> Response<Body> {
-        let connection = Connection { peer: conn.peer.ip(), worker: conn.worker, scheme: "http" };
-        self.0.handle(connection, request).await
+        self.0.handle(connection(&conn), request).await
     }
 
     fn refuse(&self, problem: Problem, conn: &ConnInfo) -> Response<Body> {
-        let connection = Connection { peer: conn.peer.ip(), worker: conn.worker, scheme: "http" };
-        self.0.refuse(connection, problem)
+        self.0.refuse(connection(conn), problem)
     }
+}
+
+fn connection(conn: &ConnInfo) -> Connection {
+    Connection { peer: conn.peer.ip(), worker: conn.worker, scheme: "http" }
+}
+
+/// SIGTERM and Ctrl-C drain, a second one ends at once; SIGHUP loads the configuration again.
+pub async fn signals(engine: Arc<Engine>) {
+    let mut signals = match server::signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be received");
+            return;
+        }
+    };
+    while let Some(signal) = signals.recv().await {
+        match signal {
+            Signal::Stop { .. } if engine.drain.is_leaving() => std::process::exit(signal.exit_code()),
+            Signal::Stop { .. } => {
+                eprintln!("  finishing what is in flight; once more ends at once");
+                engine.drain.start();
+            }
+            Signal::Reload => reload(&engine).await,
+        }
+    }
+}
+
+/// Looks at the files of the configuration and loads it again when they have changed.
+pub async fn watch_files(engine: Arc<Engine>) {
+    let mut before = engine.look();
+    while !engine.drain.is_leaving() {
+        tokio::time::sleep(watch::INTERVAL).await;
+        if engine.has_changed(&before).is_some() {
+            reload(&engine).await;
+        }
+        before = engine.look();
+    }
+}
+
+/// Loading imports and compiles: it has a thread of its own.
+async fn reload(engine: &Arc<Engine>) {
+    let worker = Arc::clone(engine);
+    let outcome = tokio::task::spawn_blocking(move || worker.reload()).await;
+    match outcome {
+        Ok(Ok((generation, said))) => {
+            show(&said);
+            eprintln!(
+                "  generation {} serves: {} operations, {} warnings",
+                generation.number, generation.operations, generation.warnings
+            );
+        }
+        Ok(Err(said)) => {
+            show(&said);
+            let (errors, warnings) = diagnostic::count(&said);
+            let number = engine.proxy.current.load().number;
+            let tally = diagnostic::render::tally(errors, warnings);
+            eprintln!("{tally}. Generation {number} keeps serving; nothing was changed.");
+        }
+        Err(error) => tracing::error!(%error, "loading the configuration failed"),
+    }
+}
+
+/// Registers what the metrics read from other rooms.
+pub fn watch_gauges(engine: &Arc<Engine>, stats: &Arc<Stats>) {
+    let metrics = &engine.live.telemetry.metrics;
+    let proxy = Arc::clone(&engine.proxy);
+    metrics.gauge_fn("generation", "Number of the generation that serves", move || {
+        proxy.current.load().number as f64
+    });
+    let open = Arc::clone(stats);
+    metrics.gauge_fn("connections", "Client connections open now", move || open.open() as f64);
+    let accepted = Arc::clone(stats);
+    metrics.counter_fn("connections_accepted", "Client connections accepted", move || accepted.accepted());
+}
+
+/// Writes down what must last.
+pub fn close(live: &Live) {
+    if let Err(fault) = live.keys.flush() {
+        show(&[*fault]);
+    }
+    if let Some(cache) = &live.cache {
+        cache.close(CLOSE_WITHIN);
+    }
+    live.telemetry.access.close();
 }

@@ -98,7 +98,8 @@ pub fn admin_of(dir: &Path) -> Option<SocketAddr> {
 /// The gateways of this user that run now: admin address and state directory.
 #[must_use]
 pub fn running() -> Vec<(SocketAddr, PathBuf)> {
-    let Ok(entries) = running_dir().and_then(|dir| fs::read_dir(dir).map_err(|e| unusable(Path::new(""), e.to_string())))
+    let Ok(entries) =
+        running_dir().and_then(|dir| fs::read_dir(dir).map_err(|e| unusable(Path::new(""), e.to_string())))
     else {
         return Vec::new();
     };

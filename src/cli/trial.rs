@@ -20,8 +20,14 @@ fn effort(operation: &Operation) -> Option<usize> {
     for parameter in &operation.parameters {
         let needed = parameter.required || parameter.location == Location::Path;
         match parameter.location {
-            Location::Body | Location::Form | Location::Header | Location::Cookie | Location::QueryString if needed => return None,
-            Location::Path | Location::Query if needed => effort += if example(parameter).is_some() { 1 } else { 10 },
+            Location::Body | Location::Form | Location::Header | Location::Cookie | Location::QueryString
+                if needed =>
+            {
+                return None;
+            }
+            Location::Path | Location::Query if needed => {
+                effort += if example(parameter).is_some() { 1 } else { 10 }
+            }
             _ => {}
         }
     }
@@ -29,7 +35,10 @@ fn effort(operation: &Operation) -> Option<usize> {
     if !conditions.header.is_empty() {
         return None;
     }
-    let secured = operation.security.as_ref().is_some_and(|all| !all.is_empty() && all.iter().all(|one| !one.is_empty()));
+    let secured = operation
+        .security
+        .as_ref()
+        .is_some_and(|all| !all.is_empty() && all.iter().all(|one| !one.is_empty()));
     Some(effort + conditions.query.len() + if secured { 5 } else { 0 })
 }
 
@@ -40,12 +49,13 @@ fn fill(operation: &Operation, served: &str) -> String {
         let Some((name, after)) = after.split_once('}') else { break };
         path.push_str(before);
         let parameter = operation.parameters.iter().find(|p| p.location == Location::Path && p.name == name);
-        path.push_str(&escaped(&parameter.map_or_else(|| "1".to_owned(), value)));
+        path.push_str(&escaped(&parameter.map_or_else(|| "1".to_owned(), |parameter| value(parameter))));
         rest = after;
     }
     path.push_str(rest);
     let required = operation.parameters.iter().filter(|p| p.location == Location::Query && p.required);
-    let mut pairs: Vec<String> = required.map(|p| format!("{}={}", escaped(&p.name), escaped(&value(p)))).collect();
+    let mut pairs: Vec<String> =
+        required.map(|p| format!("{}={}", escaped(&p.name), escaped(&value(p)))).collect();
     for (name, value) in &operation.conditions.query {
         let pair = match value {
             Some(value) => format!("{}={}", escaped(name), escaped(value)),
@@ -69,7 +79,14 @@ fn example(parameter: &Parameter) -> Option<String> {
     let first = |value: &Value| value.get(0).cloned();
     [schema, array]
         .iter()
-        .flat_map(|s| [s.get("example").cloned(), s.get("examples").and_then(first), s.get("default").cloned(), s.get("enum").and_then(first)])
+        .flat_map(|s| {
+            [
+                s.get("example").cloned(),
+                s.get("examples").and_then(first),
+                s.get("default").cloned(),
+                s.get("enum").and_then(first),
+            ]
+        })
         .flatten()
         .find_map(|value| match value {
             Value::String(text) if !text.is_empty() => Some(text),
@@ -81,7 +98,12 @@ fn example(parameter: &Parameter) -> Option<String> {
 
 /// Escaped for a URL, and harmless between the quotes of a shell.
 fn escaped(text: &str) -> String {
-    const KEPT: &percent_encoding::AsciiSet =
-        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b',').remove(b':');
+    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~')
+        .remove(b',')
+        .remove(b':');
     percent_encoding::utf8_percent_encode(text, KEPT).to_string()
 }

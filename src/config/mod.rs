@@ -4,6 +4,7 @@
 //! line, column, pointer and source line; secrets are blotted out of what is shown.
 
 mod check;
+pub mod compile;
 pub mod model;
 mod read;
 mod record;
@@ -19,9 +20,11 @@ mod tests;
 use std::collections::HashSet;
 
 use crate::diagnostic::{Diagnostic, codes};
+pub use compile::{Compiled, Source, Summary, compile};
 pub use model::Model;
 pub use read::{Lookup, Spanned};
 pub use record::{Deep, KeyDoc};
+pub use scalar::duration;
 pub use value::{
     Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch, UpstreamRef,
 };
@@ -88,6 +91,28 @@ fn names() -> HashSet<&'static str> {
     let mut names = HashSet::new();
     collect(keys(), &mut names);
     names
+}
+
+/// Whether a file is meant as a configuration: one of its own keys stands at the beginning of a line, and no
+/// key of a description does.
+#[must_use]
+pub fn is_configuration(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let key = |line: &str| {
+        let line = line.trim_start_matches(['{', ' ', '"']);
+        line.split([':', '"']).next().map(str::trim).unwrap_or_default().to_owned()
+    };
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_alphabetic() || c == '"' || c == '{'));
+    let keys: Vec<String> = lines.map(key).collect();
+    let described =
+        keys.iter().any(|key| matches!(key.as_str(), "openapi" | "swagger" | "asyncapi" | "swaggerVersion"));
+    !described && keys.iter().any(|key| keys_of_root().any(|known| known == key))
+}
+
+fn keys_of_root() -> impl Iterator<Item = &'static str> {
+    keys().iter().map(|key| key.name)
 }
 
 /// All keys with their reference.

@@ -1,6 +1,6 @@
 //! The types of values, and those that hold others: lists, names, switches.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
@@ -50,6 +50,14 @@ pub struct Many<T>(pub Vec<T>);
 /// A list of at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filled<T>(pub Vec<T>);
+
+impl<T> Deref for Filled<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
 
 /// A mapping whose keys are names, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -57,8 +57,13 @@ fn one(out: &mut String, d: &Diagnostic, colour: bool) {
 /// At most 100 characters of the source line around the column, and the column within them.
 fn frame(source: &str, column: usize) -> (String, usize) {
     const WIDTH: usize = 100;
+    let len = source.chars().count();
+    if column > len + 1 {
+        // Of a line too long to keep, `source` is what starts 50 characters before the column.
+        return (printable(source), WIDTH / 2 + 1);
+    }
     let start = column.saturating_sub(WIDTH / 2);
-    let start = if source.chars().count() <= WIDTH { 0 } else { start };
+    let start = if len <= WIDTH { 0 } else { start };
     let part: String = source.chars().skip(start).take(WIDTH).collect();
     (printable(&part), column - start.min(column))
 }

@@ -39,7 +39,7 @@ pub(super) fn index<'a>(prefix: &str, apis: impl Iterator<Item = &'a DocsApi>) -
         let _ = writeln!(
             list,
             "<li class=card><h2><a href=\"{prefix}/{slug}\">{title}</a> <span class=tag>{}</span></h2>\n<p>{}</p>\n\
-             <p class=meta><span>{} {}</span> <a href=\"{prefix}/{slug}/openapi.json\" aria-label=\"OpenAPI description of {title}\">openapi.json</a></p></li>",
+             <p class=meta><span>{} {}</span> <a href=\"{prefix}/{slug}/openapi.json\" aria-label=\"openapi.json of {title}\">openapi.json</a></p></li>",
             escape(&api.release),
             escape(&summary(&api.summary)),
             api.operations,

@@ -19,7 +19,7 @@ use crate::{
         rate_limit::{RateLimit, Scope},
         security::{self, Gap, Security},
     },
-    route::{self, Hosts, RouteSpec},
+    route::{self, Hosts, RouteSpec, Template},
     telemetry::{OperationMetrics, UpstreamMetrics},
     upstream::{Upstream, UpstreamKey},
 };
@@ -29,21 +29,18 @@ pub fn assemble(
     plan: Plan,
     number: u64,
     live: &Live,
-    tokens: Option<Arc<Tokens>>,
     pages: Option<Arc<dyn Pages>>,
 ) -> (Option<Gateway>, Vec<Diagnostic>) {
+    let (tokens, said) = match Tokens::compile(&plan.issuers, &live.key_sets) {
+        Ok((tokens, warnings)) => (tokens.map(Arc::new), warnings),
+        Err(faults) => return (None, faults.into_iter().map(|fault| *fault).collect()),
+    };
     let consumers = match Consumers::compile(&plan.consumers, &live.keys) {
         Ok(consumers) => Arc::new(consumers),
         Err(faults) => return (None, faults.into_iter().map(|fault| *fault).collect()),
     };
-    let mut builder = Builder {
-        live,
-        consumers,
-        tokens,
-        upstreams: HashMap::new(),
-        said: Vec::new(),
-        gaps: BTreeMap::new(),
-    };
+    let mut builder =
+        Builder { live, consumers, tokens, upstreams: HashMap::new(), said, gaps: BTreeMap::new() };
     let mut hosts = Hosts::default();
     for host in plan.hosts {
         builder.host(&mut hosts, host);
@@ -108,6 +105,7 @@ impl Builder<'_> {
         let (upstream, upstream_metrics) = self.upstream(&plan.upstream);
         let policies = self.policies(&plan);
         Route {
+            literal: literal(&plan.template).into(),
             metrics: self.operation(&plan),
             upstream_metrics,
             api: plan.api,
@@ -120,7 +118,7 @@ impl Builder<'_> {
             body_limit: plan.body_limit,
             uri_limit: plan.uri_limit,
             encoded_slash: plan.encoded_slash,
-            cache: plan.cache.filter(|_| self.live.cache.is_some()),
+            cache: plan.cache,
         }
     }
 
@@ -186,6 +184,12 @@ impl Builder<'_> {
             self.said.extend(security::warnings(gaps).into_iter().map(|warning| warning.at(place.clone())));
         }
     }
+}
+
+/// A template up to its first parameter.
+fn literal(template: &Template) -> String {
+    let text = template.to_string();
+    text.split(['{', '*']).next().unwrap_or_default().to_owned()
 }
 
 /// The router's view of a route, one per method.

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    cache::Cache, counter::Limiters, policy::identity::KeyStore, telemetry::Telemetry, upstream::Upstreams,
+    cache::Cache,
+    counter::Limiters,
+    policy::identity::{KeyStore, keyset::KeySets},
+    telemetry::Telemetry,
+    upstream::Upstreams,
 };
 
 /// The live handles that every generation adopts from. One per process.
@@ -12,6 +16,10 @@ pub struct Live {
     pub upstreams: Upstreams,
     pub limiters: Arc<Limiters>,
     pub keys: Arc<KeyStore>,
+    /// Issuers' key sets, each kept up to date by a task of its own.
+    pub key_sets: KeySets,
     /// `None` when the cache is off.
     pub cache: Option<Cache>,
+    /// Bytes that the cache may take on disk.
+    pub cache_bytes: u64,
 }

@@ -4,22 +4,26 @@ use std::sync::Arc;
 
 use super::{
     Network,
-    route::{EncodedSlash, Rewrite, Timeouts},
+    route::{EncodedSlash, Rewrite, Strip, Timeouts},
 };
 use crate::{
     cache::RouteCacheOptions,
     diagnostic::Place,
-    policy::{identity::consumer, rate_limit, security},
+    policy::{
+        identity::{consumer, issuer},
+        rate_limit, security,
+    },
     route::{Conditions, Methods, Template},
     upstream::UpstreamKey,
 };
 
 /// One generation before it is built.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub hosts: Vec<HostPlan>,
     pub trusted_proxies: Vec<Network>,
     pub consumers: Vec<consumer::Config>,
+    pub issuers: Vec<issuer::Config>,
     /// Where the documentation lies, when there is any, and whether it asks for a credential.
     pub docs: Option<DocsPlan>,
 }
@@ -31,7 +35,7 @@ pub struct DocsPlan {
 }
 
 /// The routes of one virtual host: a name, `*.` and a name, or `*` for every other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HostPlan {
     pub host: String,
     pub routes: Vec<RoutePlan>,
@@ -54,7 +58,7 @@ pub struct RoutePlan {
     pub rate_limits: Arc<[rate_limit::Config]>,
     pub limits_written: Arc<str>,
     pub upstream: Arc<UpstreamKey>,
-    pub strip: usize,
+    pub strip: Strip,
     pub prefix: Arc<str>,
     pub rewrite: Rewrite,
     pub timeouts: Timeouts,

@@ -16,6 +16,8 @@ pub struct Route {
     /// The names of API and operation in logs, metrics and limits.
     pub api: Arc<str>,
     pub operation: Arc<str>,
+    /// What all its paths begin with, up to the first parameter.
+    pub literal: Box<str>,
     pub metrics: Arc<OperationMetrics>,
     pub upstream_metrics: Arc<UpstreamMetrics>,
     /// Query parameters that carry credentials, redacted in the access log.
@@ -48,10 +50,43 @@ pub enum EncodedSlash {
 #[derive(Debug)]
 pub struct Target {
     pub upstream: Arc<Upstream>,
-    /// Bytes of the canonical path that belong to the mount and the served base path alone.
-    pub strip: usize,
+    /// The part of the canonical path that belongs to the mount and the served base path alone.
+    pub strip: Strip,
     /// The upstream's base path, put in their place; no slash at its end.
     pub prefix: Box<str>,
+}
+
+/// How much of a path's beginning is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strip {
+    /// A literal beginning.
+    Bytes(usize),
+    /// Whole segments: the beginning holds parameters.
+    Segments(usize),
+}
+
+impl Strip {
+    /// Leaves out what the template `prefix` stands for.
+    #[must_use]
+    pub fn prefix(prefix: &str) -> Self {
+        if prefix.contains('{') {
+            Self::Segments(prefix.matches('/').count())
+        } else {
+            Self::Bytes(prefix.len())
+        }
+    }
+
+    /// What is left of a path that begins with it.
+    #[must_use]
+    pub fn rest(self, path: &str) -> &str {
+        match self {
+            Self::Bytes(count) => path.get(count..).unwrap_or_default(),
+            Self::Segments(count) => match path.match_indices('/').nth(count) {
+                Some((at, _)) => &path[at..],
+                None => "",
+            },
+        }
+    }
 }
 
 /// The clocks of one call. `None` = no bound.

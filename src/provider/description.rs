@@ -56,6 +56,7 @@ fn remote(url: &str, server_variables: &[(String, String)], runtime: &Handle) ->
     };
     let options = openapi::Options {
         file: url.to_owned(),
+        path: String::new(),
         base_url: Some(fetched.url),
         server_variables: server_variables.to_vec(),
     };
@@ -76,10 +77,11 @@ fn file(path: &Path, boundary: &Path, server_variables: &[(String, String)]) -> 
     };
     let options = openapi::Options {
         file: path.display().to_string(),
+        path: path.strip_prefix(boundary).unwrap_or(path).display().to_string(),
         base_url: None,
         server_variables: server_variables.to_vec(),
     };
-    let loader = FolderLoader::for_document(path, boundary);
+    let loader = FolderLoader::within(boundary);
     let (api, diagnostics) = openapi::import(&bytes, &options, &loader);
     files.extend(loader.into_loaded());
     let description = |api: Api| Description {

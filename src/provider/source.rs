@@ -100,9 +100,7 @@ fn is_description_name(path: &Path) -> bool {
 /// Lets a description read the other files of its folder, and nothing outside it.
 #[derive(Debug)]
 pub struct FolderLoader {
-    /// References are relative to this folder.
-    base: PathBuf,
-    /// Nothing outside this folder is read.
+    /// References are relative to this folder, and nothing outside it is read.
     boundary: PathBuf,
     /// Every file handed out: a change to any of them is a change to the description.
     loaded: RefCell<Vec<PathBuf>>,
@@ -111,9 +109,8 @@ pub struct FolderLoader {
 impl FolderLoader {
     /// `boundary` is the folder that may be read: the one the user named, or the document's own.
     #[must_use]
-    pub fn for_document(document: &Path, boundary: &Path) -> Self {
-        let base = folder_of(document).to_owned();
-        Self { base, boundary: boundary.to_owned(), loaded: RefCell::default() }
+    pub fn within(boundary: &Path) -> Self {
+        Self { boundary: boundary.to_owned(), loaded: RefCell::default() }
     }
 
     /// The files that were read.
@@ -131,7 +128,7 @@ impl Loader for FolderLoader {
         }
         // Symbolic links count by where they lead, so the boundary is checked after resolving them.
         let boundary = self.boundary.canonicalize().map_err(|error| reason(&error))?;
-        let path = self.base.join(relative).canonicalize().map_err(|error| reason(&error))?;
+        let path = boundary.join(relative).canonicalize().map_err(|error| reason(&error))?;
         if !path.starts_with(&boundary) {
             return Err("it lies outside the description's folder".to_owned());
         }
@@ -162,7 +159,7 @@ mod tests {
         fs::write(inner.join("pet.json"), "{}").unwrap();
         fs::write(outer.path().join("secret.json"), "{}").unwrap();
         std::os::unix::fs::symlink(outer.path().join("secret.json"), inner.join("link.json")).unwrap();
-        let loader = FolderLoader::for_document(&inner.join("root.json"), &inner);
+        let loader = FolderLoader::within(&inner);
         assert!(loader.load("pet.json").is_ok());
         assert!(loader.load("./pet.json").is_ok());
         for outside in ["../secret.json", "link.json", "/etc/hostname", "../api/../secret.json"] {

@@ -110,7 +110,7 @@ fn target_url(
     credentials: &[Credential],
 ) -> Result<Url, Problem> {
     let root = origin.as_str().trim_end_matches('/');
-    let rest = &path[target.strip.min(path.len())..];
+    let rest = target.strip.rest(path);
     let mut text =
         String::with_capacity(root.len() + target.prefix.len() + path.len() + query.map_or(0, str::len) + 2);
     text.push_str(root);
@@ -185,15 +185,14 @@ async fn send(
     let start = Instant::now();
     let call = client.execute(request);
     tokio::pin!(call);
-    let (mut give_up, mut reason) = clock.next(start);
-    let sleep = tokio::time::sleep_until(give_up);
+    let sleep = tokio::time::sleep_until(clock.next(start).0);
     tokio::pin!(sleep);
     loop {
         tokio::select! {
             biased;
             result = &mut call => return result.map_err(|error| Failure::from_reqwest(&error)),
             () = &mut sleep => {
-                (give_up, reason) = clock.next(start);
+                let (give_up, reason) = clock.next(start);
                 if give_up <= Instant::now() {
                     return Err(Failure::new(reason, format!("no answer began within {:?}", start.elapsed())));
                 }

@@ -15,6 +15,7 @@ mod hop;
 mod lookup;
 mod outgoing;
 mod receive;
+mod renew;
 mod routing;
 mod shape;
 
@@ -34,7 +35,7 @@ use crate::{
 };
 use finish::Record;
 use guard::Guarded;
-use lookup::Looked;
+use lookup::{Identity, Looked, Purpose, Settled};
 use outgoing::Source;
 use routing::Routed;
 
@@ -51,7 +52,11 @@ pub struct Proxy {
 impl Proxy {
     /// Takes one request to its answer. Dropping the future (the client hung up) cancels the upstream call
     /// and still emits the access event.
-    pub async fn handle(&self, connection: Connection, request: Request<Incoming>) -> Response<Body> {
+    pub async fn handle(
+        self: &Arc<Self>,
+        connection: Connection,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let gateway = self.current.load_full();
         let (head, body) = request.into_parts();
         let head = Arc::new(head);
@@ -73,8 +78,8 @@ impl Proxy {
 
     /// The steps up to the answer, or to the refusal.
     async fn answer(
-        &self,
-        gateway: &Gateway,
+        self: &Arc<Self>,
+        gateway: &Arc<Gateway>,
         connection: Connection,
         head: &Parts,
         body: Incoming,
@@ -106,22 +111,56 @@ impl Proxy {
         record.caller(found);
 
         record.enter(Step::Lookup);
-        let lookup = match lookup::lookup(&self.live, &route, head, &target, found, record).await? {
-            Looked::Answered(response) => return Ok(response),
+        let identity = Identity::of(head, &target, found);
+        let asked = (record.now_ms(), Purpose::Answer);
+        let looked =
+            lookup::lookup(&self.live, &route, head, &target, &identity, asked, &mut record.cache).await?;
+        let mut lookup = match looked {
+            Looked::Answered(response) => {
+                self.refund(found);
+                return Ok(response);
+            }
+            Looked::Renewing(response) => {
+                self.refund(found);
+                renew::renew(self, gateway, connection, head, &route, found);
+                return Ok(response);
+            }
             Looked::Unanswered(lookup) => lookup,
         };
 
-        record.enter(Step::Forward);
-        let outgoing = {
-            let target = &target;
-            let source =
-                Source { via: &self.via, gateway, connection, route: &route, head, target, found, record };
-            outgoing::outgoing(&source, &lookup, body)
-        };
-        let answer =
-            forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
-        record.forwarded(&answer);
-        lookup.settle(answer, record).await
+        let mut body = Some(body);
+        loop {
+            record.enter(Step::Forward);
+            let outgoing = {
+                let target = &target;
+                let (request_id, client) = (&record.request_id, connection);
+                let source = Source {
+                    via: &self.via,
+                    gateway,
+                    connection: client,
+                    route: &route,
+                    head,
+                    target,
+                    found,
+                    request_id,
+                };
+                outgoing::outgoing(&source, &lookup, body.take())
+            };
+            let answer =
+                forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
+            record.forwarded(&answer);
+            match lookup.settle(answer, &self.via, &mut record.cache).await? {
+                Settled::Answer(response) => return Ok(response),
+                Settled::Again(without_conditions) => lookup = without_conditions,
+            }
+        }
+    }
+
+    /// Gives calls back that do not count when the cache answers.
+    fn refund(&self, found: &Findings) {
+        if !found.refund_on_hit.is_empty() {
+            self.live.limiters.give_back(&found.refund_on_hit, self.live.limiters.now());
+        }
     }
 }
 

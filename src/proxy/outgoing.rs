@@ -5,13 +5,13 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
-    finish::Record,
     forward::Outgoing,
     hop::{self, Via},
     lookup::Lookup,
     receive::{self, Connection},
 };
 use crate::{
+    exchange::RequestId,
     gateway::{Gateway, Route, route::Credential},
     policy::Findings,
     route::Target,
@@ -28,12 +28,12 @@ pub struct Source<'a> {
     pub head: &'a Parts,
     pub target: &'a Target<'a>,
     pub found: &'a Findings,
-    pub record: &'a Record,
+    pub request_id: &'a RequestId,
 }
 
 /// Builds it: the caller's fields without those of its hop and without the credentials that were checked
 /// here, then what the gateway adds.
-pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup, body: Incoming) -> Outgoing<'a> {
+pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup<'_>, body: Option<Incoming>) -> Outgoing<'a> {
     let Source { route, head, target, found, .. } = *from;
     let mut headers = head.headers.clone();
     hop::strip(&mut headers);
@@ -50,7 +50,7 @@ pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup, body: Incoming) -> Outgo
     };
     hop::set_forwarded(&mut headers, client, route.rewrite.client_address);
     hop::add_via(&mut headers, head.version, from.via);
-    if let Ok(id) = from.record.request_id.as_str().parse() {
+    if let Ok(id) = from.request_id.as_str().parse() {
         headers.insert(X_REQUEST_ID, id);
     }
     route.rewrite.request.apply(&mut headers);
@@ -62,7 +62,7 @@ pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup, body: Incoming) -> Outgo
         path: &target.path,
         query,
         headers,
-        body: (!body.is_end_stream()).then_some(body),
+        body: body.filter(|body| !body.is_end_stream()),
         body_limit: route.body_limit,
         worker: from.connection.worker,
     }

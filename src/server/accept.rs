@@ -72,7 +72,7 @@ fn take<S: Service>(
     context: &Arc<Context<S>>,
     goodbyes: &Arc<tokio::sync::Semaphore>,
 ) {
-    let open = context.stats.enter(context.config.limits.connections);
+    let open = context.stats.enter(context.config.limits.connections, &context.alive);
     let Ok(local) = stream.local_addr() else { return };
     // Small answers must not wait for the client's acknowledgement; failure costs only latency.
     let _ = stream.set_nodelay(true);

@@ -3,10 +3,8 @@
 //! Takes any stream, so that TLS can be put before it.
 
 use std::{
-    convert::Infallible,
     io,
     mem::MaybeUninit,
-    panic::AssertUnwindSafe,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context as Task, Poll, ready},
@@ -14,11 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{
-    body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -32,15 +26,12 @@ use tokio::{
 use super::{
     config::ServerConfig,
     drain::{Drain, Phase},
-    refusal::Refusal,
+    exchange::exchange,
     service::{ConnInfo, Service},
     stats::{Open, Stats},
     strict_io::StrictIo,
 };
-use crate::{
-    exchange::{Body, BoxError},
-    problem::{self, Problem},
-};
+use crate::exchange::BoxError;
 
 /// What every HTTP/2 connection opens with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -56,8 +47,8 @@ pub(super) struct Context<S> {
     pub(super) stats: Arc<Stats>,
     pub(super) drain: Drain,
     pub(super) service: Arc<S>,
-    /// Held by every connection: the worker ends when all are gone.
-    alive: mpsc::Sender<()>,
+    /// Cloned for every connection: the worker ends when all are gone.
+    pub(super) alive: mpsc::Sender<()>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
@@ -111,7 +102,6 @@ where
     S: Service,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _alive = context.alive.clone();
     let deadline = Instant::now() + context.config.timeouts.header_read;
     let mut first = Vec::new();
     let fresh = async {
@@ -250,101 +240,6 @@ where
         ended = connection => Ok(ended?),
         () = silent => Ok(()),
         () = context.drain.reached(Phase::Done) => Ok(()),
-    }
-}
-
-/// One request through the service: counted, isolated, and told to close when the server leaves.
-async fn exchange<S: Service>(
-    request: Request<Incoming>,
-    info: Arc<ConnInfo>,
-    context: Arc<Context<S>>,
-) -> Result<Response<Counted>, Infallible> {
-    let number = info.state.begins();
-    let http1 = request.version() < Version::HTTP_2;
-    if !http1 {
-        info.state.takes(1);
-    }
-    let active = Active(info.clone());
-    let connect = request.method() == Method::CONNECT;
-    // Refused in its head it never reaches the service; in its body, the answer has just not begun yet.
-    let mut response = match info.state.refusal(number) {
-        Some(refusal) => refused(refusal, &info, &context),
-        None => {
-            let response = call(request, &info, &context).await;
-            info.state.refusal(number).map_or(response, |refusal| refused(refusal, &info, &context))
-        }
-    };
-    if http1 {
-        let status = response.status();
-        let upgraded = status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success());
-        info.state.answers(number, upgraded);
-        if !upgraded && (context.drain.is_leaving() || info.state.refusal(number).is_some()) {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
-    Ok(response.map(|body| Counted { body, _active: active }))
-}
-
-fn refused<S: Service>(refusal: Refusal, info: &ConnInfo, context: &Context<S>) -> Response<Body> {
-    context.service.refuse(refusal.problem(&context.config.limits), info)
-}
-
-/// The service's answer, or 500 for a panic.
-async fn call<S: Service>(
-    request: Request<Incoming>,
-    info: &Arc<ConnInfo>,
-    context: &Context<S>,
-) -> Response<Body> {
-    let answer = AssertUnwindSafe(async { context.service.clone().call(request, info.clone()).await });
-    match answer.catch_unwind().await {
-        Ok(response) => response,
-        Err(panic) => {
-            context.stats.count_panic();
-            let cause = panic_text(&*panic);
-            tracing::error!(cause, "a request ended in a panic");
-            let problem = Problem::new(&problem::INTERNAL, "the gateway failed").cause(cause);
-            context.service.refuse(problem, info)
-        }
-    }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let owned = panic.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
-}
-
-/// Counts an exchange as in flight until its response body is gone.
-struct Active(Arc<ConnInfo>);
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.state.ends();
-    }
-}
-
-/// A response body that holds its exchange's place in the count.
-struct Counted {
-    body: Body,
-    _active: Active,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        task: &mut Task<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(task)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -80,13 +80,16 @@ impl HeadScanner {
             let start = self.line;
             self.line = end + 1;
             self.searched = self.line;
-            if !self.begun {
-                self.start_line(line, start, limits)?;
-            } else if line.is_empty() {
+            if self.begun && line.is_empty() {
                 return self.finish(bytes, end + 1).map(Some);
-            } else {
-                self.field_line(line, start, limits)?;
             }
+            let judged = if self.begun {
+                self.field_line(line, start, limits)
+            } else {
+                self.start_line(line, start, limits)
+            };
+            // No class of bytes holds CR, so a line with one was refused; say why.
+            judged.map_err(|refusal| if line.contains(&b'\r') { Refusal::BareCr } else { refusal })?;
         }
         self.searched = bytes.len();
         // One more than the bound may be the CR of the line's end.
@@ -109,9 +112,6 @@ impl HeadScanner {
     }
 
     fn request_line(&mut self, line: &[u8], start: usize, limits: &Limits) -> Result<(), Refusal> {
-        if line.contains(&b'\r') {
-            return Err(Refusal::BareCr);
-        }
         let space = memchr(b' ', line).ok_or(Refusal::RequestLine)?;
         let (method, rest) = (&line[..space], &line[space + 1..]);
         if method.is_empty() || method.len() > LINE_EXTRA / 2 || !all(method, TOKEN) {
@@ -239,9 +239,6 @@ impl HeadScanner {
 
 /// Name and value of a field line, the value with its white space.
 fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    if line.contains(&b'\r') {
-        return Err(Refusal::BareCr);
-    }
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Refusal::LineFolding);
     }
@@ -263,8 +260,27 @@ fn plain(value: &[u8]) -> &[u8] {
     value.strip_prefix(b" ").unwrap_or(value)
 }
 
+/// A plain decimal number that any server can hold: below 2^63.
+fn length(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let add = |sum: i64, digit: &u8| sum.checked_mul(10)?.checked_add(i64::from(digit - b'0'));
+    digits.iter().try_fold(0, add).map(i64::unsigned_abs)
+}
+
+/// Whether `text` is a `Content-Length` that is taken.
+pub(super) fn is_length(text: &[u8]) -> bool {
+    length(text).is_some()
+}
+
+/// Whether `text` holds only what may stand in a request target.
+pub(super) fn is_target(text: &[u8]) -> bool {
+    all(text, TARGET)
+}
+
 /// Checks `host [":" port]`; the inner option is the port. No user information, no empty host or port.
-fn host_and_port(text: &[u8]) -> Option<Option<&[u8]>> {
+pub(super) fn host_and_port(text: &[u8]) -> Option<Option<&[u8]>> {
     let (host_fine, rest) = match text.strip_prefix(b"[") {
         Some(address) => {
             let end = memchr(b']', address)?;
@@ -290,7 +306,7 @@ fn host_and_port(text: &[u8]) -> Option<Option<&[u8]>> {
 }
 
 /// Whether an absolute target's authority and `Host` are the same; the port of `http` may be left out.
-fn same_host(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same_host(a: &[u8], b: &[u8]) -> bool {
     fn bare(text: &[u8]) -> &[u8] {
         text.strip_suffix(b":80").unwrap_or(text)
     }

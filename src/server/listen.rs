@@ -7,14 +7,17 @@
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
+    time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::diagnostic::{Diagnostic, codes};
 
 /// Connections the kernel may queue per socket before it drops new ones; capped by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// How long a connection may be silent before the kernel asks whether its peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A bound set of listening sockets, one of each address for every worker.
 #[derive(Debug)]
@@ -153,6 +156,8 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     // Lets a restart take over ports whose old connections are in TIME_WAIT; never a port someone listens on.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
+    // Accepted sockets inherit it: a client that vanished during a long answer is noticed within minutes.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -11,11 +11,13 @@ mod worker;
 
 mod accept;
 mod connection;
+mod exchange;
 mod service;
 mod state;
 
 mod chunk;
 mod head;
+mod head2;
 mod inspect;
 mod refusal;
 mod strict_io;

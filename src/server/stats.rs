@@ -1,6 +1,11 @@
 //! What telemetry reads of the server: plain counters, no labels, no locks.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use tokio::sync::mpsc;
 
 use super::refusal::Refusal;
 
@@ -73,10 +78,10 @@ impl Stats {
     }
 
     /// Counts an accepted connection; `Err` when it is one more than `limit`.
-    pub(super) fn enter(self: &std::sync::Arc<Self>, limit: usize) -> Result<Open, OverLimit> {
+    pub(super) fn enter(self: &Arc<Self>, limit: usize, alive: &mpsc::Sender<()>) -> Result<Open, OverLimit> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         if self.open.fetch_add(1, Ordering::Relaxed) < limit {
-            return Ok(Open(self.clone()));
+            return Ok(Open { stats: self.clone(), _alive: alive.clone() });
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
         self.over_limit.fetch_add(1, Ordering::Relaxed);
@@ -88,12 +93,16 @@ impl Stats {
 #[derive(Debug)]
 pub(super) struct OverLimit;
 
-/// A connection's place in the count; given back when the connection's stream is dropped.
+/// A connection's place in the count. Its stream owns it, also after an upgrade, and gives it back at its end.
 #[derive(Debug)]
-pub(super) struct Open(std::sync::Arc<Stats>);
+pub(super) struct Open {
+    stats: Arc<Stats>,
+    /// The worker waits until all of these are gone.
+    _alive: mpsc::Sender<()>,
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.stats.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -67,7 +67,7 @@ enum End {
     Open,
     /// Nothing: to hyper the client is gone, for it was idle too long or the server leaves.
     Idle,
-    /// Nothing: the head before was the last one, and stands for a refused one.
+    /// Nothing, without an end: the head before was the last one, and stands for a refused one.
     Refused,
     /// An error, for a body went wrong.
     Error(Refusal),
@@ -196,7 +196,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> StrictIo<I> {
             }
             match self.end {
                 End::Open => {}
-                End::Idle | End::Refused => return Poll::Ready(Ok(())),
+                End::Idle => return Poll::Ready(Ok(())),
+                // The answer is on its way; an end of input would look like a client that left.
+                End::Refused => return Poll::Pending,
                 End::Error(refusal) => {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)));
                 }

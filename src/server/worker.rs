@@ -8,6 +8,7 @@ use super::{
     accept::accept,
     config::ServerConfig,
     connection::Context,
+    control::raise_file_limit,
     drain::{Drain, Phase},
     listen::Listeners,
     service::Service,
@@ -48,7 +49,9 @@ where
     S: Service,
     M: Fn(usize) -> S + Send + Sync + 'static,
 {
-    let (config, make) = (Arc::new(config.sane()), Arc::new(make));
+    let mut config = config.sane();
+    limit_by_files(&mut config);
+    let (config, make) = (Arc::new(config), Arc::new(make));
     let mut server = Server { threads: Vec::new(), drain: drain.clone(), stats: stats.clone() };
     for (index, sockets) in listeners.into_workers().into_iter().enumerate() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -62,6 +65,16 @@ where
         server.threads.push(thread);
     }
     Ok(server)
+}
+
+/// A client connection may need a second file towards the upstream; one without a file left helps nobody.
+fn limit_by_files(config: &mut ServerConfig) {
+    let Some(files) = raise_file_limit() else { return };
+    let fit = usize::try_from(files / 2).unwrap_or(usize::MAX).max(1);
+    if config.limits.connections > fit {
+        tracing::warn!(files, connections = fit, "the limit of open files lowers that of connections");
+        config.limits.connections = fit;
+    }
 }
 
 impl Server {

@@ -154,6 +154,15 @@ impl Upstreams {
         live.insert(key, Arc::downgrade(&upstream));
         upstream
     }
+
+    /// Those in use, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Upstream>> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = live.values().filter_map(Weak::upgrade).collect();
+        all.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+        all
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Clients {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_IDLE_PER_WORKER)
             .http1_max_headers(MAX_RESPONSE_HEADERS)
-            .tls_backend_preconfigured(rustls::ClientConfig::clone(&TLS));
+            .tls_backend_preconfigured(tls());
         if self.http1_only {
             builder = builder.http1_only();
         }
@@ -73,8 +73,14 @@ pub fn plain_client(timeout: Duration, redirects: usize) -> reqwest::Result<reqw
         .no_proxy()
         .timeout(timeout)
         .pool_max_idle_per_host(0)
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(&TLS))
+        .tls_backend_preconfigured(tls())
         .build()
+}
+
+/// The TLS policy of every client that the gateway makes.
+#[must_use]
+pub fn tls() -> rustls::ClientConfig {
+    rustls::ClientConfig::clone(&TLS)
 }
 
 /// The one TLS policy towards upstreams: the system's roots, TLS 1.2 and 1.3, HTTP/2 or 1.1 by ALPN.

@@ -58,7 +58,10 @@ fn a_wrong_flag_is_named_with_what_was_meant() {
     ] {
         let output = cli(arguments.iter().copied());
         assert_eq!(output.code, Some(2), "{arguments:?}: {output:?}");
-        assert!(output.stderr.contains("error") && !output.stderr.contains("panicked"), "{arguments:?}: {output:?}");
+        assert!(
+            output.stderr.contains("error") && !output.stderr.contains("panicked"),
+            "{arguments:?}: {output:?}"
+        );
     }
 }
 
@@ -88,14 +91,24 @@ const NOT_DESCRIPTIONS: &[(&str, &str, &[u8], &[&str])] = &[
     ("HTML", "api.json", b"<!DOCTYPE html>\n<html><body>Please log in</body></html>\n", &["HTML"]),
     ("truncated JSON", "api.json", b"{\"openapi\": \"3.0.0\", \"info\": {\"title\":", &["api.json:1:"]),
     ("broken YAML", "api.yaml", b"openapi: 3.0.0\ninfo:\n\ttitle: tabs\n", &["api.yaml:3:"]),
-    ("Latin-1", "api.yaml", b"openapi: 3.0.0\ninfo: { title: Caf\xe9 }\npaths: {}\n", &["UTF-8", "api.yaml:2:"]),
+    (
+        "Latin-1",
+        "api.yaml",
+        b"openapi: 3.0.0\ninfo: { title: Caf\xe9 }\npaths: {}\n",
+        &["UTF-8", "api.yaml:2:"],
+    ),
     ("version 1.2", "api.json", b"{\"swaggerVersion\": \"1.2\", \"apis\": []}", &["1.2"]),
     ("AsyncAPI", "api.yaml", b"asyncapi: 3.0.0\ninfo: { title: Events, version: '1' }\n", &["AsyncAPI"]),
     ("OpenAPI 4", "api.yaml", b"openapi: 4.0.0\ninfo: { title: T, version: '1' }\npaths: {}\n", &["4.0.0"]),
     ("a list", "api.yaml", b"- openapi\n- 3.0.0\n", &["api.yaml"]),
     ("a text", "api.yaml", b"hello\n", &["api.yaml"]),
     ("something else", "api.json", b"{\"name\": \"left-pad\", \"version\": \"1.0.0\"}", &["openapi"]),
-    ("duplicate keys", "api.json", b"{\"openapi\":\"3.0.0\",\"paths\":{\"/a\":{},\"/a\":{}}}", &["/a", "api.json:1:"]),
+    (
+        "duplicate keys",
+        "api.json",
+        b"{\"openapi\":\"3.0.0\",\"paths\":{\"/a\":{},\"/a\":{}}}",
+        &["/a", "api.json:1:"],
+    ),
     ("binary", "api.yaml", b"\x7fELF\x02\x01\x01\0\0\0", &["api.yaml"]),
 ];
 
@@ -106,7 +119,10 @@ fn what_is_no_description_is_refused_with_its_place() {
         let file = folder.write(name, bytes);
         for output in [cli(["check", &file]), cli(["routes", &file]), run(&file, &[])] {
             assert!(matches!(output.code, Some(1 | 2)), "{what}: {output:?}");
-            assert!(output.stderr.contains("error[") && !output.stderr.contains("panicked"), "{what}: {output:?}");
+            assert!(
+                output.stderr.contains("error[") && !output.stderr.contains("panicked"),
+                "{what}: {output:?}"
+            );
             for word in *words {
                 assert!(output.stderr.contains(word), "{what}: no `{word}` in\n{}", output.stderr);
             }
@@ -117,7 +133,8 @@ fn what_is_no_description_is_refused_with_its_place() {
 #[test]
 fn check_tells_programs_what_it_tells_people() {
     let folder = Folder::new();
-    let file = folder.write("api.yaml", "openapi: 3.0.0\ninfo: { title: T, version: '1' }\npaths:\n  /a: { get: 7 }\n");
+    let file = folder
+        .write("api.yaml", "openapi: 3.0.0\ninfo: { title: T, version: '1' }\npaths:\n  /a: { get: 7 }\n");
     let output = cli(["check", &file, "--format", "json"]);
     let report = output.json();
     let counts = (report["errors"].as_u64().unwrap(), report["warnings"].as_u64().unwrap());
@@ -172,22 +189,46 @@ fn a_port_of_another_gatewright_is_in_use_too() {
 fn a_state_directory_that_cannot_be_used_is_named() {
     let gateway = Gateway::run(&[&sample("bookshop.yaml")]);
     let used = gateway.folder.arg("state");
-    run(&sample("bookshop.yaml"), &["--state", &used]).refused(2, "state-unusable", &["another gatewright", "--state"]);
+    run(&sample("bookshop.yaml"), &["--state", &used]).refused(
+        2,
+        "state-unusable",
+        &["another gatewright", "--state"],
+    );
     let folder = Folder::new();
     let file = folder.write("a-file", "");
     run(&sample("bookshop.yaml"), &["--state", &file]).refused(2, "state-unusable", &["a-file"]);
-    run(&sample("bookshop.yaml"), &["--state", &format!("{file}/below")]).refused(2, "state-unusable", &["--state"]);
-    run(&sample("bookshop.yaml"), &["--state", "/proc/gatewright"]).refused(2, "state-unusable", &["--state"]);
+    run(&sample("bookshop.yaml"), &["--state", &format!("{file}/below")]).refused(
+        2,
+        "state-unusable",
+        &["--state"],
+    );
+    run(&sample("bookshop.yaml"), &["--state", "/proc/gatewright"]).refused(
+        2,
+        "state-unusable",
+        &["--state"],
+    );
 }
 
 #[test]
 fn a_configuration_names_what_is_wrong_in_it() {
     let folder = Folder::new();
     let wrong = [
-        ("routes:\n  - { path: /a, upstraem: http://127.0.0.1:1 }\n", "unknown-key", &["upstraem", "`upstream`", ":2:"][..]),
+        (
+            "routes:\n  - { path: /a, upstraem: http://127.0.0.1:1 }\n",
+            "unknown-key",
+            &["upstraem", "`upstream`", ":2:"][..],
+        ),
         ("routs: []\n", "unknown-key", &["routs", "`routes`", ":1:"]),
-        ("routes:\n  - { path: /a, upstream: petz }\nupstreams:\n  pets: { endpoints: [http://127.0.0.1:1] }\n", "unknown-upstream", &["petz", "`pets`", ":2:"]),
-        ("routes:\n  - { path: /a, upstream: http://127.0.0.1:1, timeouts: { idle: 30 } }\n", "wrong-type", &["30s", ":2:"]),
+        (
+            "routes:\n  - { path: /a, upstream: petz }\nupstreams:\n  pets: { endpoints: [http://127.0.0.1:1] }\n",
+            "unknown-upstream",
+            &["petz", "`pets`", ":2:"],
+        ),
+        (
+            "routes:\n  - { path: /a, upstream: http://127.0.0.1:1, timeouts: { idle: 30 } }\n",
+            "wrong-type",
+            &["30s", ":2:"],
+        ),
         ("apis:\n  - { spec: missing.yaml }\n", "file-unreadable", &["missing.yaml"]),
     ];
     for (text, code, words) in wrong {
@@ -214,7 +255,8 @@ fn all_that_is_wrong_is_said_at_once() {
 
 #[test]
 fn a_secret_on_the_command_line_is_warned_of_and_not_repeated() {
-    let gateway = Gateway::run(&[&sample("bookshop.yaml"), "--upstream-header", "Authorization: Bearer s3cr3t-t0ken"]);
+    let gateway =
+        Gateway::run(&[&sample("bookshop.yaml"), "--upstream-header", "Authorization: Bearer s3cr3t-t0ken"]);
     gateway.await_log("secret-on-command-line");
     assert!(!gateway.log().contains("s3cr3t-t0ken"), "{}", gateway.log());
 }

@@ -17,7 +17,10 @@ fn a_head_answer_keeps_its_length_and_the_connection() {
     let gateway = Gateway::proxy(&origin.url());
     let mut client = gateway.client();
     let head = client.exchange("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert_eq!((head.status, head.value("content-length"), head.value("etag")), (200, "1000".into(), "\"e\"".into()));
+    assert_eq!(
+        (head.status, head.value("content-length"), head.value("etag")),
+        (200, "1000".into(), "\"e\"".into())
+    );
     assert_eq!(client.exchange("GET / HTTP/1.1\r\nHost: h\r\n\r\n").text(), "body");
 }
 
@@ -61,8 +64,14 @@ fn a_request_body_keeps_its_framing_and_its_bytes() {
     client.send("0\r\n\r\n");
     assert_eq!(client.response("POST").status, 200);
     let [sized, chunked] = origin.seen().try_into().unwrap();
-    assert_eq!((sized.value("content-length"), sized.value("transfer-encoding")), ("100000".into(), String::new()));
-    assert_eq!((chunked.value("content-length"), chunked.value("transfer-encoding")), (String::new(), "chunked".into()));
+    assert_eq!(
+        (sized.value("content-length"), sized.value("transfer-encoding")),
+        ("100000".into(), String::new())
+    );
+    assert_eq!(
+        (chunked.value("content-length"), chunked.value("transfer-encoding")),
+        (String::new(), "chunked".into())
+    );
     assert!(sized.body == bytes && chunked.body == bytes);
 }
 
@@ -164,7 +173,8 @@ fn a_client_that_asks_first_is_told_to_go_on() {
 #[test]
 fn a_client_that_asks_first_is_refused_without_sending() {
     let origin = Origin::plain();
-    let gateway = Gateway::config(&format!("routes:\n  - {{ path: /here/**, upstream: '{}' }}\n", origin.url()));
+    let gateway =
+        Gateway::config(&format!("routes:\n  - {{ path: /here/**, upstream: '{}' }}\n", origin.url()));
     let mut client = gateway.client();
     client.send("PUT /elsewhere HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     assert_eq!(client.head().status, 404, "no 100 before the refusal");

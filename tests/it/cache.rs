@@ -22,7 +22,10 @@ fn a_second_call_is_a_hit() {
     assert!(!miss.is_hit() && miss.cache().contains("fwd=uri-miss"), "{}", miss.cache());
     let hit = gateway.get("/a?x=1");
     assert!(hit.is_hit() && hit.cache().contains("ttl="), "{}", hit.cache());
-    assert_eq!((hit.text(), hit.value("etag"), hit.value("x-kept")), (miss.text(), "\"e\"".into(), "1".into()));
+    assert_eq!(
+        (hit.text(), hit.value("etag"), hit.value("x-kept")),
+        (miss.text(), "\"e\"".into(), "1".into())
+    );
     assert!(hit.value("age").parse::<u64>().unwrap() < 10);
     assert_eq!(origin.calls(), 1);
     for other in ["/a?x=2", "/a", "/A?x=1", "/a?x=1&"] {
@@ -203,7 +206,8 @@ fn the_cache_can_be_looked_into_and_purged() {
     gateway.get("/a/1");
     gateway.get("/b/1");
     let connect = gateway.connect();
-    let command = |words: &[&str]| cli(words.iter().copied().chain(connect.iter().map(String::as_str))).fine().stdout;
+    let command =
+        |words: &[&str]| cli(words.iter().copied().chain(connect.iter().map(String::as_str))).fine().stdout;
     assert!(!command(&["cache", "stats"]).is_empty());
     command(&["cache", "purge", "/a"]);
     assert!(!gateway.get("/a/1").is_hit() && gateway.get("/b/1").is_hit());

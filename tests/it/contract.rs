@@ -75,7 +75,9 @@ fn the_projects_own_samples_import_without_a_warning() {
 #[test]
 fn a_route_says_all_that_the_contract_promises() {
     let routes = cli(["routes", &sample("parcels-3.0.yaml"), "--format", "json"]).fine().json();
-    let find = |id: &str| routes.as_array().unwrap().iter().find(|route| route["operation_id"] == id).unwrap().clone();
+    let find = |id: &str| {
+        routes.as_array().unwrap().iter().find(|route| route["operation_id"] == id).unwrap().clone()
+    };
     let list = find("listParcels");
     assert_eq!((&list["method"], &list["path"]), (&"GET".into(), &"/api/parcels".into()));
     assert_eq!(
@@ -89,11 +91,17 @@ fn a_route_says_all_that_the_contract_promises() {
     let status = find("status");
     assert_eq!((&status["path"], &status["security"]), (&"/status".into(), &serde_json::json!([])));
     assert_eq!(status["servers"], serde_json::json!(["https://status.parcels.example.com"]));
-    let us = cli(["routes", &sample("parcels-3.0.yaml"), "--format", "json", "--server-variable", "region=us"]);
+    let us =
+        cli(["routes", &sample("parcels-3.0.yaml"), "--format", "json", "--server-variable", "region=us"]);
     assert_eq!(us.fine().json()[0]["upstream"], "https://us.parcels.example.com/api");
-    let second = cli(["routes", &sample("parcels-3.0.yaml"), "--format", "json", "--server", "1"]).fine().json();
+    let second =
+        cli(["routes", &sample("parcels-3.0.yaml"), "--format", "json", "--server", "1"]).fine().json();
     assert_eq!(second[0]["upstream"], "https://sandbox.parcels.example.com/api");
-    assert_eq!(second.as_array().unwrap().iter().filter(|r| r["path"] == "/status").count(), 1, "its own server stays");
+    assert_eq!(
+        second.as_array().unwrap().iter().filter(|r| r["path"] == "/status").count(),
+        1,
+        "its own server stays"
+    );
 }
 
 #[test]
@@ -113,14 +121,15 @@ fn an_import_writes_down_what_run_would_use() {
     let file = folder.arg("gatewright.yaml");
     let description = sample("parcels-3.0.yaml");
     cli(["import", &description, "--mount", "/m", "-o", &file]).fine();
-    let [direct, written] = [vec!["routes", &description, "--mount", "/m"], vec!["routes", &file]].map(|mut words| {
-        words.extend(["--format", "json"]);
-        let mut routes = cli(words).fine().json();
-        for route in routes.as_array_mut().unwrap() {
-            route.as_object_mut().unwrap().remove("api");
-        }
-        routes
-    });
+    let [direct, written] =
+        [vec!["routes", &description, "--mount", "/m"], vec!["routes", &file]].map(|mut words| {
+            words.extend(["--format", "json"]);
+            let mut routes = cli(words).fine().json();
+            for route in routes.as_array_mut().unwrap() {
+                route.as_object_mut().unwrap().remove("api");
+            }
+            routes
+        });
     assert_eq!(direct, written);
     let again = cli(["import", &description, "-o", &file]);
     assert!(again.code != Some(0) && again.stderr.contains("--force"), "{again:?}");
@@ -135,6 +144,7 @@ fn a_folder_is_one_api_per_description() {
     folder.write("apis/notes.txt", "nothing to see");
     let routes = cli(["routes", &folder.arg("apis"), "--format", "json"]).fine().json();
     assert_eq!(routes.as_array().unwrap().len(), 19);
-    let apis: std::collections::BTreeSet<_> = routes.as_array().unwrap().iter().map(|r| r["api"].to_string()).collect();
+    let apis: std::collections::BTreeSet<_> =
+        routes.as_array().unwrap().iter().map(|r| r["api"].to_string()).collect();
     assert_eq!(apis.len(), 2, "{apis:?}");
 }

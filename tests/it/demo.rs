@@ -7,14 +7,15 @@ use std::{
 
 use crate::harness::{Client, Folder, Response, eventually, free_port, gateway::key_in};
 
-struct Demo {
+/// A running demo.
+pub struct Demo {
     child: Child,
     folder: Folder,
-    address: std::net::SocketAddr,
+    pub address: std::net::SocketAddr,
 }
 
 impl Demo {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let folder = Folder::new();
         let [address, admin] = [(); 2].map(|()| std::net::SocketAddr::from(([127, 0, 0, 1], free_port())));
         let log = File::create(folder.path("log")).unwrap();
@@ -29,8 +30,15 @@ impl Demo {
             .spawn()
             .unwrap();
         let demo = Self { child, folder, address };
-        eventually("the demo is ready", || demo.log().contains("curl") && std::net::TcpStream::connect(admin).is_ok());
+        eventually("the demo is ready", || {
+            demo.log().contains("curl") && std::net::TcpStream::connect(admin).is_ok()
+        });
         demo
+    }
+
+    /// The key that the demo made.
+    pub fn key(&self) -> String {
+        key_in(self.log().split("X-API-Key:").nth(1).expect("a key"))
     }
 
     fn log(&self) -> String {
@@ -56,9 +64,7 @@ impl Drop for Demo {
 #[test]
 fn a_minute_with_the_demo_shows_key_hit_refusal_limit_and_docs() {
     let demo = Demo::start();
-    let log = demo.log();
-    let key = key_in(log.split("X-API-Key:").nth(1).expect("a key"));
-    let key = format!("X-API-Key: {key}\r\n");
+    let key = format!("X-API-Key: {}\r\n", demo.key());
     demo.get("/books", "").problem(401, "credentials-missing");
     let [first, second] = [(); 2].map(|()| demo.get("/books", &key));
     assert_eq!((first.status, first.is_hit(), second.is_hit()), (200, false, true), "{first:?}");
@@ -89,6 +95,7 @@ fn the_demo_leaves_nothing_behind() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     eventually("the demo ends", || demo.child.try_wait().unwrap().is_some());
     assert_eq!(demo.child.wait().unwrap().code(), Some(0));
-    let left: Vec<_> = std::fs::read_dir(demo.folder.path(".")).unwrap().flatten().map(|e| e.file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(demo.folder.path(".")).unwrap().flatten().map(|e| e.file_name()).collect();
     assert_eq!(left, ["log"], "{left:?}");
 }

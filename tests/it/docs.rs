@@ -25,7 +25,10 @@ fn the_effective_description_is_what_this_gateway_does() {
     assert_eq!(index.status, 200, "{}", index.text());
     let document = index.json();
     let server = document["servers"][0]["url"].as_str().unwrap();
-    assert!(server.is_empty() || server.starts_with('/') || server.contains(&gateway.address.to_string()), "{server}");
+    assert!(
+        server.is_empty() || server.starts_with('/') || server.contains(&gateway.address.to_string()),
+        "{server}"
+    );
     let quote = &document["paths"]["/quote"]["get"];
     for status in ["200", "401", "429", "502", "504"] {
         assert!(quote["responses"].get(status).is_some(), "no {status} in {}", quote["responses"]);

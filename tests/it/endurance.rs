@@ -52,7 +52,10 @@ fn a_long_answer_to_a_slow_client_is_not_held_in_memory() {
     let sent = Arc::new(AtomicU64::new(0));
     let count = sent.clone();
     let origin = Origin::start(move |call| {
-        call.send(format!("HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: {}\r\n\r\n", size()));
+        call.send(format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: {}\r\n\r\n",
+            size()
+        ));
         let block = vec![b'x'; MIB as usize];
         while count.load(Ordering::SeqCst) < size() && call.send(&block) {
             count.fetch_add(MIB, Ordering::SeqCst);

@@ -25,7 +25,10 @@ fn an_upstream_that_is_not_there_is_a_502() {
     let answer = gateway.get("/");
     let problem = answer.problem(502, "upstream-unreachable");
     assert!(answer.value("proxy-status").contains("error=connection_refused"), "{:?}", answer.fields);
-    assert!(!problem["detail"].as_str().unwrap().contains("127.0.0.1"), "no address for the client: {problem}");
+    assert!(
+        !problem["detail"].as_str().unwrap().contains("127.0.0.1"),
+        "no address for the client: {problem}"
+    );
     assert_eq!(problem["request_id"], answer.value("x-request-id"));
     // The connection to the client lives on.
     let mut client = gateway.client();
@@ -44,7 +47,11 @@ fn an_upstream_that_hangs_up_is_a_502() {
     for path in ["/close", "/reset"] {
         let answer = gateway.get(path);
         answer.problem(502, "upstream-protocol-error");
-        assert!(answer.value("proxy-status").contains("error=connection_terminated"), "{path}: {:?}", answer.fields);
+        assert!(
+            answer.value("proxy-status").contains("error=connection_terminated"),
+            "{path}: {:?}",
+            answer.fields
+        );
     }
 }
 
@@ -61,7 +68,10 @@ fn a_request_that_may_have_done_something_is_not_sent_twice() {
 
 #[test]
 fn an_upstream_whose_head_is_too_large_is_a_502() {
-    let origin = Origin::fixed(format!("HTTP/1.1 200 OK\r\nX-Big: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(2_000_000)));
+    let origin = Origin::fixed(format!(
+        "HTTP/1.1 200 OK\r\nX-Big: {}\r\nContent-Length: 0\r\n\r\n",
+        "x".repeat(2_000_000)
+    ));
     Gateway::proxy(&origin.url()).get("/").problem(502, "upstream-protocol-error");
     let many: String = (0..1000).map(|index| format!("X-{index}: 1\r\n")).collect();
     let origin = Origin::fixed(format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n"));
@@ -121,9 +131,8 @@ fn an_upstream_that_does_not_accept_is_a_504() {
     full.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     full.listen(0).unwrap();
     let address = TcpListener::from(full.try_clone().unwrap()).local_addr().unwrap();
-    let _waiting: Vec<_> = (0..3)
-        .map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)))
-        .collect();
+    let _waiting: Vec<_> =
+        (0..3).map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100))).collect();
     let answer = impatient(&format!("http://{address}")).get("/");
     answer.problem(504, "upstream-timeout");
     assert!(answer.value("proxy-status").contains("error=connection_timeout"), "{:?}", answer.fields);
@@ -133,7 +142,9 @@ fn an_upstream_that_does_not_accept_is_a_504() {
 fn error_answers_of_the_upstream_pass_untouched() {
     let origin = Origin::start(|call| {
         let status: u16 = call.path()[1..].parse().unwrap();
-        call.send(format!("HTTP/1.1 {status} Odd\r\nContent-Type: text/x-odd\r\nContent-Length: 4\r\n\r\nodd\n"));
+        call.send(format!(
+            "HTTP/1.1 {status} Odd\r\nContent-Type: text/x-odd\r\nContent-Length: 4\r\n\r\nodd\n"
+        ));
     });
     let gateway = Gateway::proxy(&origin.url());
     for status in [400, 404, 418, 429, 500, 502, 503, 504, 599] {

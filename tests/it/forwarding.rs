@@ -20,7 +20,9 @@ fn fields_of_one_connection_do_not_reach_the_upstream() {
          Proxy: http://evil.example\r\nTE: gzip, trailers\r\nUpgrade: foo/2\r\nX-Keep: 1\r\n",
     );
     let seen = origin.one();
-    for name in ["x-drop", "x-drop-too", "keep-alive", "proxy-connection", "proxy-authorization", "proxy", "upgrade"] {
+    for name in
+        ["x-drop", "x-drop-too", "keep-alive", "proxy-connection", "proxy-authorization", "proxy", "upgrade"]
+    {
         assert!(seen.values(name).is_empty(), "{name} passed");
     }
     assert_eq!((seen.value("te"), seen.value("x-keep")), ("trailers".into(), "1".into()));
@@ -51,9 +53,13 @@ fn nothing_is_added_that_the_gateway_does_not_own_up_to() {
     let gateway = Gateway::proxy(&origin.url());
     let answer = through(&gateway, "/", "");
     let head = String::from_utf8(origin.one().head).unwrap().to_lowercase();
-    let mut names: Vec<&str> = head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    let mut names: Vec<&str> =
+        head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0)).collect();
     names.sort_unstable();
-    assert_eq!(names, ["host", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"]);
+    assert_eq!(
+        names,
+        ["host", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"]
+    );
     let added: Vec<String> = answer.fields.iter().map(|(name, _)| name.to_lowercase()).collect();
     for name in &added {
         let known = ["content-type", "content-length", "via", "x-request-id", "date", "cache-status"];
@@ -109,7 +115,8 @@ fn repeated_fields_keep_their_number_and_order() {
          Content-Length: 0\r\n\r\n",
     );
     let gateway = Gateway::proxy(&origin.url());
-    let answer = through(&gateway, "/", "X-A: 1\r\nX-B: 2\r\nX-A: 3, 4\r\nx-a: \r\nCookie: c=1\r\nCookie: d=2\r\n");
+    let answer =
+        through(&gateway, "/", "X-A: 1\r\nX-B: 2\r\nX-A: 3, 4\r\nx-a: \r\nCookie: c=1\r\nCookie: d=2\r\n");
     assert_eq!(answer.values("set-cookie"), [b"a=1", b"b=2", b"a=3"]);
     assert_eq!(answer.values("link"), [&b"<x>"[..], b"<y>, <z>"]);
     let seen = origin.one();
@@ -119,9 +126,11 @@ fn repeated_fields_keep_their_number_and_order() {
 
 #[test]
 fn bytes_beyond_ascii_pass_as_they_are() {
-    let origin = Origin::fixed(b"HTTP/1.1 200 OK\r\nX-Name: caf\xe9 \xc3\xa9\xff\r\nContent-Length: 0\r\n\r\n");
+    let origin =
+        Origin::fixed(b"HTTP/1.1 200 OK\r\nX-Name: caf\xe9 \xc3\xa9\xff\r\nContent-Length: 0\r\n\r\n");
     let gateway = Gateway::proxy(&origin.url());
-    let answer = gateway.client().exchange(b"GET / HTTP/1.1\r\nHost: h\r\nX-Who: J\xfcrgen \xf0\x9f\x92\xa9\r\n\r\n");
+    let answer =
+        gateway.client().exchange(b"GET / HTTP/1.1\r\nHost: h\r\nX-Who: J\xfcrgen \xf0\x9f\x92\xa9\r\n\r\n");
     assert_eq!(answer.values("x-name"), [b"caf\xe9 \xc3\xa9\xff"]);
     assert_eq!(origin.one().values("x-who"), [b"J\xfcrgen \xf0\x9f\x92\xa9".to_vec()]);
 }
@@ -176,14 +185,16 @@ fn methods_pass_as_they_are_but_connect() {
     }
     let methods: Vec<String> = origin.seen().iter().map(|seen| seen.method()).collect();
     assert_eq!(methods, ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE", "QUERY", "get"]);
-    let answer = gateway.client().exchange("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n");
+    let answer =
+        gateway.client().exchange("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n");
     assert!(matches!(answer.status, 400 | 405 | 501), "{}", answer.status);
     assert_eq!(origin.calls(), 8);
 }
 
 #[test]
 fn an_old_client_gets_an_answer_it_can_read() {
-    let origin = Origin::fixed("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let origin =
+        Origin::fixed("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
     let gateway = Gateway::proxy(&origin.url());
     let answer = gateway.client().exchange("GET / HTTP/1.0\r\nHost: h\r\n\r\n");
     assert_eq!((answer.text().as_str(), answer.values("transfer-encoding").len()), ("hello", 0));

@@ -41,12 +41,16 @@ fn protect_prints_a_key_and_refuses_callers_without_it() {
     assert_eq!(origin.calls(), 0);
     let key = key_in(line.split("X-API-Key:").nth(1).expect("the key in the curl line"));
     assert_eq!(gateway.get_with("/books", &format!("X-API-Key: {key}\r\n")).status, 200);
-    assert_eq!(gateway.get_with("/books/9780141439518", &format!("Authorization: Bearer {key}\r\n")).status, 200);
+    assert_eq!(
+        gateway.get_with("/books/9780141439518", &format!("Authorization: Bearer {key}\r\n")).status,
+        200
+    );
     for seen in origin.seen() {
         let head = String::from_utf8_lossy(&seen.head).into_owned();
         assert!(!head.contains(&key), "the key went upstream: {head}");
     }
-    gateway.get_with("/books", &format!("X-API-Key: {}\r\n", key.replace(&key[key.len() - 1..], "_")))
+    gateway
+        .get_with("/books", &format!("X-API-Key: {}\r\n", key.replace(&key[key.len() - 1..], "_")))
         .problem(401, "credentials-invalid");
     let stored = std::fs::read_dir(gateway.folder.path("state")).unwrap().flatten().map(|entry| entry.path());
     for file in stored.filter(|path| path.is_file()) {
@@ -57,7 +61,8 @@ fn protect_prints_a_key_and_refuses_callers_without_it() {
 #[test]
 fn a_key_lives_from_its_making_to_its_revocation() {
     let origin = Origin::plain();
-    let gateway = Gateway::run(&[&sample("bookshop.yaml"), "--upstream", &origin.url(), "--security", "gateway"]);
+    let gateway =
+        Gateway::run(&[&sample("bookshop.yaml"), "--upstream", &origin.url(), "--security", "gateway"]);
     let connect = gateway.connect();
     let command = |words: &[&str]| cli(words.iter().copied().chain(connect.iter().map(String::as_str)));
     let key = gateway.add_key("ada");
@@ -76,7 +81,8 @@ fn a_key_lives_from_its_making_to_its_revocation() {
 #[test]
 fn keys_made_while_no_gateway_runs_are_there_when_one_starts() {
     let origin = Origin::plain();
-    let mut gateway = Gateway::run(&[&sample("bookshop.yaml"), "--upstream", &origin.url(), "--security", "gateway"]);
+    let mut gateway =
+        Gateway::run(&[&sample("bookshop.yaml"), "--upstream", &origin.url(), "--security", "gateway"]);
     let early = gateway.add_key("early");
     assert_eq!(gateway.stop(), Some(0));
     let output = cli(["keys", "add", "late", "--state", &gateway.folder.arg("state")]).fine();
@@ -89,7 +95,13 @@ fn keys_made_while_no_gateway_runs_are_there_when_one_starts() {
 
 #[test]
 fn a_key_ends_when_it_was_meant_to() {
-    let gateway = Gateway::run(&[&sample("bookshop.yaml"), "--upstream", "http://127.0.0.1:9", "--security", "gateway"]);
+    let gateway = Gateway::run(&[
+        &sample("bookshop.yaml"),
+        "--upstream",
+        "http://127.0.0.1:9",
+        "--security",
+        "gateway",
+    ]);
     let words = ["keys", "add", "brief", "--expires", "1s"].map(String::from);
     let key = key_in(&cli(words.into_iter().chain(gateway.connect())).fine().stdout);
     let status = || gateway.get_with("/quote", &format!("X-API-Key: {key}\r\n")).status;

@@ -27,7 +27,8 @@ fn start_up_says_all_that_a_newcomer_needs() {
     }
     assert!(!log.contains('\x1b'), "no colours where there is no terminal");
     let command = log.lines().find_map(|line| line.trim().strip_prefix("curl ")).expect("a curl line");
-    let output = std::process::Command::new("sh").args(["-c", &format!("curl -sS {command}")]).output().unwrap();
+    let output =
+        std::process::Command::new("sh").args(["-c", &format!("curl -sS {command}")]).output().unwrap();
     assert!(output.status.success() && !output.stdout.is_empty(), "{command}: {output:?}");
     assert_eq!(origin.calls(), 1);
 }
@@ -37,7 +38,8 @@ fn port_zero_picks_a_port_and_prints_it() {
     let origin = Origin::plain();
     let folder = Folder::new();
     let admin = format!("127.0.0.1:{}", free_port());
-    let flags = ["--proxy", &origin.url(), "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--admin", &admin];
+    let flags =
+        ["--proxy", &origin.url(), "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--admin", &admin];
     let gateway = Gateway::start(folder, &flags, &[]);
     let log = gateway.log();
     let mut ports: Vec<u16> = log
@@ -50,7 +52,8 @@ fn port_zero_picks_a_port_and_prints_it() {
     ports.dedup();
     assert_eq!(ports.len(), 2, "{log}");
     for port in ports {
-        let answer = Client::connect(([127, 0, 0, 1], port).into()).exchange("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let answer =
+            Client::connect(([127, 0, 0, 1], port).into()).exchange("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!(answer.status, 200);
     }
 }
@@ -151,11 +154,16 @@ fn the_access_log_says_what_happened_and_keeps_secrets() {
         "json",
     ]);
     let key = gateway.add_key("ada");
-    gateway.get_with("/books?q=x&api_key=s3cr3t&token=s3cr3t", &format!("X-API-Key: {key}\r\nX-Request-Id: id-1\r\n"));
+    gateway.get_with(
+        "/books?q=x&api_key=s3cr3t&token=s3cr3t",
+        &format!("X-API-Key: {key}\r\nX-Request-Id: id-1\r\n"),
+    );
     gateway.get_with("/books", "X-Request-Id: id-2\r\nAuthorization: Bearer s3cr3t\r\n");
     let lines = gateway.access_log(2);
     let line = lines.iter().find(|line| line["request_id"] == "id-1").expect("the first call");
-    for (member, value) in [("method", "GET"), ("path", "/books"), ("operation", "listBooks"), ("consumer", "ada")] {
+    for (member, value) in
+        [("method", "GET"), ("path", "/books"), ("operation", "listBooks"), ("consumer", "ada")]
+    {
         assert_eq!(line[member], value, "{line}");
     }
     assert_eq!(line["status"], 200);

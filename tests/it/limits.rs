@@ -66,7 +66,8 @@ fn a_limit_on_the_command_line_holds_for_all() {
     let origin = Origin::plain();
     let gateway =
         Gateway::run(&[&sample("bookshop.yaml"), "--upstream", &origin.url(), "--rate-limit", "4/m"]);
-    let statuses = ["/books", "/slow", "/events", "/books/9780141439518", "/books"].map(|path| gateway.get(path).status);
+    let statuses =
+        ["/books", "/slow", "/events", "/books/9780141439518", "/books"].map(|path| gateway.get(path).status);
     assert_eq!(statuses, [200, 200, 200, 200, 429]);
 }
 

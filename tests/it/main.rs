@@ -1,4 +1,5 @@
 //! Integration tests: the built binary against real servers over real sockets, all on loopback.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod harness;
 mod selftest;
@@ -18,6 +19,7 @@ mod smuggling;
 mod upstreams;
 
 // what stands around it
+mod browser;
 mod cache;
 mod demo;
 mod docs;
@@ -25,3 +27,4 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod reload;
+mod tokens;

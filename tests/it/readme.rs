@@ -17,7 +17,9 @@ fn blocks(text: &str) -> Vec<String> {
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if line.trim() == "```sh test" {
-            blocks.push(lines.by_ref().take_while(|line| line.trim() != "```").map(|l| format!("{l}\n")).collect());
+            blocks.push(
+                lines.by_ref().take_while(|line| line.trim() != "```").map(|l| format!("{l}\n")).collect(),
+            );
         }
     }
     blocks
@@ -71,5 +73,8 @@ fn run(block: &str) {
     let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     let _ = child.wait();
     let output = std::fs::read_to_string(folder.path("log")).unwrap_or_default();
-    assert!(status.is_some_and(|status| status.success()), "{status:?}\n--- block\n{block}--- output\n{output}");
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{status:?}\n--- block\n{block}--- output\n{output}"
+    );
 }

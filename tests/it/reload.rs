@@ -69,7 +69,8 @@ fn a_configuration_that_changes_keeps_what_goes_on() {
 #[test]
 fn no_request_fails_while_generations_change() {
     let origin = Origin::plain();
-    let gateway = Gateway::description(&api("/steady"), &["--upstream", &origin.url(), "--access-log", "off"]);
+    let gateway =
+        Gateway::description(&api("/steady"), &["--upstream", &origin.url(), "--access-log", "off"]);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let callers = [(); 4].map(|()| {
@@ -89,7 +90,8 @@ fn no_request_fails_while_generations_change() {
             })
         });
         for turn in 0..5 {
-            let two = api("/steady") + &format!("  /v{turn}: {{ get: {{ responses: {{ '200': {{ description: fine }} }} }} }}\n");
+            let two = api("/steady")
+                + &format!("  /v{turn}: {{ get: {{ responses: {{ '200': {{ description: fine }} }} }} }}\n");
             gateway.folder.replace("api.yaml", two);
             eventually("the next generation", || gateway.get(&format!("/v{turn}")).status == 200);
         }

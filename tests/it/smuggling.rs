@@ -69,7 +69,8 @@ fn no_ambiguous_request_passes() {
 fn a_refusal_of_a_head_is_a_problem_document() {
     let origin = Origin::plain();
     let gateway = Gateway::proxy(&origin.url());
-    let request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let request =
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let answer = gateway.client().exchange(request);
     answer.problem(400, "malformed-request");
     assert_eq!(answer.value("connection"), "close");
@@ -129,7 +130,9 @@ fn no_ambiguous_answer_passes() {
 #[test]
 fn an_answer_with_both_framings_is_read_in_one_way() {
     let origin = Origin::start(|call| {
-        call.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+        call.send(
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        );
         call.pause(std::time::Duration::from_millis(100));
         call.close();
     });

@@ -10,13 +10,15 @@ use crate::harness::{
 
 /// The same request straight to the upstream.
 fn direct(address: std::net::SocketAddr, method: &str, target: &str, fields: &str) -> Response {
-    Client::connect(address).exchange(format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n"))
+    Client::connect(address)
+        .exchange(format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n"))
 }
 
 #[test]
 fn files_of_nginx_arrive_as_they_are() {
     let nginx = Nginx::start("location /moved { return 302 /file.txt; } location /gone { return 410; }");
-    let text: Vec<u8> = (0..3_000_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()).collect();
+    let text: Vec<u8> =
+        (0..3_000_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()).collect();
     nginx.folder.write("www/file.txt", &text);
     nginx.folder.write("www/empty.txt", "");
     let gateway = Gateway::run(&["--proxy", &nginx.url(), "--no-cache"]);
@@ -95,13 +97,15 @@ fn compare(description: &Path, least: usize) {
     let upstream_root = format!("{upstream}/");
     let flags = flags.map(|flag| if flag == upstream { upstream_root.as_str() } else { flag });
     let gateway = Gateway::run(&flags);
-    let listed: Vec<&str> = ["routes"].into_iter().chain(flags[..5].iter().copied()).chain(["--format", "json"]).collect();
+    let listed: Vec<&str> =
+        ["routes"].into_iter().chain(flags[..5].iter().copied()).chain(["--format", "json"]).collect();
     let routes = crate::harness::cli(&listed).fine().json();
     let mut compared = 0;
     for route in routes.as_array().unwrap().iter().filter(|route| route["method"] == "GET") {
         let target = fill(route["path"].as_str().unwrap());
         let fields = "Accept: application/json\r\nX-API-Key: k\r\napi_key: k\r\nAuthorization: Bearer t\r\n";
-        let (ours, theirs) = (gateway.get_with(&target, fields), direct(prism.address, "GET", &target, fields));
+        let (ours, theirs) =
+            (gateway.get_with(&target, fields), direct(prism.address, "GET", &target, fields));
         assert_eq!(ours.status, theirs.status, "{target}: {} / {}", ours.text(), theirs.text());
         assert_eq!(ours.value("content-type"), theirs.value("content-type"), "{target}");
         compared += 1;

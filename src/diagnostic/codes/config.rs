@@ -51,4 +51,16 @@ codes! { CONFIG:
     /// Define it under `upstreams:`, or write its address in place of the name:
     /// `upstream: http://10.0.0.5:8000`.
     UNKNOWN_UPSTREAM = "unknown-upstream";
+    /// `--server N` counts the description's servers from 0, and there are not so many.
+    NO_SUCH_SERVER = "no-such-server";
+    /// Nothing says where the requests of some operations should go: the description names no server that
+    /// can be used, or only ones relative to where it came from.
+    ///
+    /// Name the upstream: `--upstream http://127.0.0.1:9000`, or `upstream:` in gatewright.yaml.
+    NO_UPSTREAM = "no-upstream";
+    /// A description that was fetched from the network carries `x-gatewright` keys. They are not obeyed:
+    /// whoever can change that document could change what this gateway does.
+    ///
+    /// Download it and run the file, or write the keys into gatewright.yaml.
+    EXTENSION_IGNORED = "extension-ignored";
 }

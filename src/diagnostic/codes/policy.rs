@@ -9,16 +9,6 @@ codes! { POLICY:
     /// `consumer`, `key`, `address`, `api`, `operation`, `global`, or a list of them; several limits of one
     /// operation need different names.
     RATE_LIMIT_INVALID = "rate-limit-invalid";
-    /// An operation is closed because its security scheme cannot be checked with what is configured.
-    ///
-    /// Nothing that the description protects is left open by accident. Configure what the help line shows, or
-    /// set `security: pass` to leave the check to the upstream.
-    SECURITY_UNSUPPORTED = "security-unsupported";
-    /// A security requirement names a scheme that the description does not define.
-    ///
-    /// Nobody can meet such a requirement, so it never lets a caller in. Correct the name in the description,
-    /// or set `security: pass` explicitly.
-    SECURITY_UNDEFINED = "security-undefined";
     /// A consumer cannot be used as it is written.
     ///
     /// Names, keys and subjects of consumers must each be unique and not empty; a key has at least 16 characters.
@@ -32,6 +22,10 @@ codes! { POLICY:
     ///
     /// Without `audience` a token that the issuer made for another service opens this one too.
     ISSUER_WITHOUT_AUDIENCE = "issuer-without-audience";
+    /// The keys of an issuer are fetched by plain HTTP.
+    ///
+    /// Whoever can change the answer on its way can sign tokens that this gateway accepts.
+    ISSUER_PLAINTEXT = "issuer-plaintext";
     /// The file of API keys cannot be read.
     ///
     /// The gateway does not start with fewer keys than it had: restore the file from a backup, or move it away to

@@ -5,7 +5,6 @@ use super::codes;
 codes! { RUN:
     /// A file or folder that was named cannot be read.
     FILE_UNREADABLE = "file-unreadable";
-<<<<<<< HEAD
     /// The description's address did not give one.
     ///
     /// The address must answer with the description itself within 30 seconds and 80 MB.
@@ -39,15 +38,38 @@ codes! { RUN:
     ADDRESS_FORBIDDEN = "address-forbidden";
     /// No interface of this machine has the address, or the system cannot use it.
     ADDRESS_NOT_AVAILABLE = "address-not-available";
-=======
     /// The token of the admin API cannot be written into the state directory.
     ///
     /// Calls that change something need the text of `admin.token`. Make the state directory writable for the
     /// user that runs gatewright, or name another with `--state DIR`.
     ADMIN_TOKEN = "admin-token";
->>>>>>> telemetry
     /// A running gateway refused what was asked of its admin API.
     ///
     /// The message is the gateway's own. Changing calls need the token in its state directory.
     GATEWAY_REFUSED = "gateway-refused";
+    /// The system does not give what a start needs: a thread, a runtime, a socket.
+    ///
+    /// The message names the system's own reason; limits on processes and open files are the usual ones.
+    START_FAILED = "start-failed";
+    /// The cache folder is used by another instance.
+    ///
+    /// One folder belongs to one gateway: two would overwrite each other's answers. The lock goes with
+    /// the process, however it ends, so the other one is running now. Stop it, or start this one with a
+    /// folder of its own (`--state DIR`).
+    CACHE_IN_USE = "cache-in-use";
+    /// The cache folder cannot be made, locked, read or written.
+    ///
+    /// Without it the cache works in memory alone and forgets everything at the end. Make the folder
+    /// writable for the user that runs the gateway, or choose another (`--state DIR`).
+    CACHE_UNAVAILABLE = "cache-unavailable";
+    /// What was stored on disk could not be read, or is of another format, and was given up.
+    ///
+    /// A cache may forget: nothing is lost but answers that are fetched again. After a power failure
+    /// this is expected now and then; if it comes back without one, check the disk.
+    CACHE_DAMAGED = "cache-damaged";
+    /// The cache on disk takes longer to open than the start waits for it.
+    ///
+    /// The gateway serves from its first moment; what is stored joins when it is open, and the log says
+    /// so. Until then a request for it is a miss.
+    CACHE_OPENING = "cache-opening";
 }

@@ -2,13 +2,23 @@
 //!
 //! Owns the people and their proofs, not the rules: which proof an operation demands is `security.rs`.
 
+pub mod claims;
 pub mod consumer;
+pub mod issuer;
+pub mod json;
+pub mod jwk;
+pub mod jws;
 pub mod key;
 pub mod keyfile;
+pub mod keyset;
 pub mod keystore;
 pub mod token;
 
+#[cfg(test)]
+mod attacks;
+
 pub use consumer::{Consumer, Consumers};
+pub use keyset::KeySets;
 pub use keystore::KeyStore;
 pub use token::Tokens;
 

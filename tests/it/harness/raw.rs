@@ -5,7 +5,6 @@
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
 };
 
 use super::PATIENCE;
@@ -20,9 +19,7 @@ pub struct Client {
 /// An answer as it came over the wire.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
-    pub version: String,
     pub status: u16,
-    pub reason: String,
     /// Names as sent, values as bytes, in order.
     pub fields: Fields,
     pub body: Vec<u8>,
@@ -75,14 +72,8 @@ impl Client {
         let status = parts.next().unwrap_or_default();
         assert!(matches!(version.as_str(), "HTTP/1.1" | "HTTP/1.0"), "no status line: {line:?}");
         assert!(status.len() == 3, "no status line: {line:?}");
-        let reason = parts.next().expect("the blank before an empty reason").to_owned();
-        Response {
-            version,
-            status: status.parse().unwrap(),
-            reason,
-            fields: self.fields(),
-            ..Response::default()
-        }
+        assert!(parts.next().is_some(), "no blank before the reason: {line:?}");
+        Response { status: status.parse().unwrap(), fields: self.fields(), ..Response::default() }
     }
 
     #[track_caller]
@@ -143,17 +134,6 @@ impl Client {
             Ok(_) => rest.is_empty(),
             Err(error) => matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
         }
-    }
-
-    /// Whether nothing arrives for so long.
-    pub fn is_silent(&mut self, wait: Duration) -> bool {
-        self.socket().set_read_timeout(Some(wait)).unwrap();
-        let silent = match self.stream.fill_buf() {
-            Ok(_) => false,
-            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-        };
-        self.socket().set_read_timeout(Some(PATIENCE)).unwrap();
-        silent
     }
 
     #[track_caller]

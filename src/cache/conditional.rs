@@ -1,0 +1,177 @@
+//! Conditional requests answered from the store (RFC 9110, 13; RFC 9111, 4.3.2) and the conditions that
+//! validate a stored response (4.3.1).
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::freshness::{parse_date_ms, single};
+
+/// Whether the client's conditions are met by a stored 200, so that it gets a 304.
+#[must_use]
+pub fn not_modified(request: &HeaderMap, stored: &HeaderMap, received_ms: u64) -> bool {
+    if request.contains_key(header::IF_NONE_MATCH) {
+        // Takes the place of `If-Modified-Since` (RFC 9110, 13.1.3).
+        let etag = stored.get(header::ETAG).map(HeaderValue::as_bytes);
+        return request.get_all(header::IF_NONE_MATCH).iter().any(|line| lists(line.as_bytes(), etag));
+    }
+    let Some(since) = single(request, &header::IF_MODIFIED_SINCE).and_then(parse_date_ms) else {
+        return false;
+    };
+    let date = |name| single(stored, &name).and_then(parse_date_ms);
+    let modified = date(header::LAST_MODIFIED).or_else(|| date(header::DATE)).unwrap_or(received_ms);
+    modified <= since
+}
+
+/// Whether `If-Range` allows a part of the stored response: the same strong validator (RFC 9110, 13.1.5).
+#[must_use]
+pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
+    let Some(condition) = request.get(header::IF_RANGE) else { return true };
+    let condition = condition.as_bytes();
+    if condition.starts_with(b"\"") {
+        return stored.get(header::ETAG).is_some_and(|etag| etag.as_bytes() == condition);
+    }
+    if condition.starts_with(b"W/") {
+        return false;
+    }
+    // A date is strong when the response was made at least a second after it (RFC 9110, 8.8.2.2).
+    let date = |name| single(stored, &name).and_then(parse_date_ms);
+    match (parse_date_ms(condition), date(header::LAST_MODIFIED), date(header::DATE)) {
+        (Some(asked), Some(modified), Some(made)) => asked == modified && made >= modified + 1000,
+        _ => false,
+    }
+}
+
+/// The conditions that ask whether `stored` is still good; empty when it has no validator.
+pub fn validators(stored: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let etag = stored.get(header::ETAG).map(|etag| (header::IF_NONE_MATCH, etag.clone()));
+    let date = stored.get(header::LAST_MODIFIED).map(|date| (header::IF_MODIFIED_SINCE, date.clone()));
+    etag.into_iter().chain(date)
+}
+
+/// RFC 9111, 4.3.4: whether a 304 (or a HEAD's 200) with these fields is about the stored response.
+#[must_use]
+pub fn same_representation(stored: &HeaderMap, new: &HeaderMap) -> bool {
+    match (stored.get(header::ETAG), new.get(header::ETAG)) {
+        (Some(old), Some(new)) => weak_eq(old.as_bytes(), new.as_bytes()),
+        (None, Some(_)) => false,
+        (_, None) => match (stored.get(header::LAST_MODIFIED), new.get(header::LAST_MODIFIED)) {
+            (Some(old), Some(new)) => old == new,
+            // Without a validator it can only be about the response that was asked about.
+            _ => true,
+        },
+    }
+}
+
+/// Whether a list of entity tags holds `etag` by weak comparison (RFC 9110, 8.8.3.2); `*` holds any.
+fn lists(line: &[u8], etag: Option<&[u8]>) -> bool {
+    if line.trim_ascii() == b"*" {
+        return true;
+    }
+    let Some(etag) = etag else { return false };
+    let mut rest = line;
+    while !rest.is_empty() {
+        let end = element_end(rest);
+        if weak_eq(rest[..end].trim_ascii(), etag) {
+            return true;
+        }
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    false
+}
+
+/// The place of the next comma outside a quoted tag. Entity tags have no escapes.
+fn element_end(list: &[u8]) -> usize {
+    let mut quoted = false;
+    for (i, byte) in list.iter().enumerate() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b',' if !quoted => return i,
+            _ => {}
+        }
+    }
+    list.len()
+}
+
+fn weak_eq(a: &[u8], b: &[u8]) -> bool {
+    let opaque = |tag: &[u8]| -> usize { if tag.starts_with(b"W/") { 2 } else { 0 } };
+    !a.is_empty() && a[opaque(a)..] == b[opaque(b)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const NEW: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+    #[test]
+    fn if_none_match_compares_weakly_over_the_whole_list() {
+        let stored = map(&[("etag", "\"a,b\"")]);
+        for (line, expected) in [
+            ("\"a,b\"", true),
+            ("W/\"a,b\"", true),
+            ("\"x\", \"y\" ,\"a,b\"", true),
+            ("*", true),
+            ("\"a\"", false),
+            ("\"A,B\"", false),
+            ("", false),
+            ("\"x, \"a,b\"", false),
+        ] {
+            assert_eq!(not_modified(&map(&[("if-none-match", line)]), &stored, 0), expected, "{line}");
+        }
+        assert!(not_modified(&map(&[("if-none-match", "\"x\""), ("if-none-match", "\"a,b\"")]), &stored, 0));
+    }
+
+    #[test]
+    fn if_none_match_takes_precedence_over_if_modified_since() {
+        let stored = map(&[("etag", "\"a\""), ("last-modified", OLD)]);
+        let request = map(&[("if-none-match", "\"b\""), ("if-modified-since", NEW)]);
+        assert!(!not_modified(&request, &stored, 0));
+    }
+
+    #[test]
+    fn if_modified_since_compares_dates_and_ignores_what_is_none() {
+        let stored = map(&[("last-modified", OLD)]);
+        for (date, expected) in [
+            (OLD, true),
+            (NEW, true),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", true),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", false),
+            ("0", false),
+            ("tomorrow", false),
+        ] {
+            assert_eq!(not_modified(&map(&[("if-modified-since", date)]), &stored, 0), expected, "{date}");
+        }
+        assert!(not_modified(&map(&[("if-modified-since", NEW)]), &map(&[("date", OLD)]), 0));
+        assert!(!not_modified(&map(&[("if-modified-since", OLD)]), &map(&[]), u64::MAX));
+    }
+
+    #[test]
+    fn if_range_needs_a_strong_validator() {
+        let stored = map(&[("etag", "\"a\""), ("last-modified", OLD), ("date", NEW)]);
+        for (condition, expected) in
+            [("\"a\"", true), ("\"b\"", false), ("W/\"a\"", false), (OLD, true), (NEW, false)]
+        {
+            assert_eq!(if_range_holds(&map(&[("if-range", condition)]), &stored), expected, "{condition}");
+        }
+        assert!(!if_range_holds(&map(&[("if-range", "W/\"a\"")]), &map(&[("etag", "W/\"a\"")])));
+        let weak = map(&[("last-modified", OLD), ("date", OLD)]);
+        assert!(!if_range_holds(&map(&[("if-range", OLD)]), &weak));
+    }
+
+    #[test]
+    fn a_304_with_another_validator_is_about_another_response() {
+        let stored = map(&[("etag", "\"a\""), ("last-modified", OLD)]);
+        assert!(same_representation(&stored, &map(&[("etag", "\"a\"")])));
+        assert!(!same_representation(&stored, &map(&[("etag", "\"b\"")])));
+        assert!(!same_representation(&stored, &map(&[("last-modified", NEW)])));
+        assert!(same_representation(&stored, &map(&[])));
+    }
+}

@@ -1,0 +1,182 @@
+//! What waits for the writer: orders, which are never lost, and writes, which are dropped when there are
+//! too many.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{generation::DiskKey, meta::Rule};
+use crate::cache::{
+    entry::{Entry, Stored},
+    invalidate::{Purge, Scope},
+    key::Key,
+};
+
+const MAX_WRITES: usize = 4096;
+
+/// Bytes of bodies that wait to be written.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// More orders than this become one purge of everything.
+const MAX_ORDERS: usize = 100_000;
+
+/// Writes that are handed out at once, so that orders wait for no more.
+const BATCH: usize = 64;
+
+/// A write that may be skipped.
+pub enum Write {
+    Entry(Box<Key>, Arc<Entry>),
+    /// Copies a record of the older generation that is still asked for into the current one.
+    Promote(DiskKey),
+    /// Removes one record; its place in the row matters, since it may follow a write of the same.
+    Remove(DiskKey),
+}
+
+/// A change that must be made.
+pub enum Order {
+    /// Acknowledged when it is durable.
+    RemovePlace(u64, oneshot::Sender<()>),
+    /// Acknowledged when it is durable.
+    Purge(Rule, oneshot::Sender<()>),
+}
+
+/// What the writer is woken for.
+#[derive(Default)]
+pub struct Work {
+    pub orders: Vec<Order>,
+    pub writes: Vec<Write>,
+    /// A reader met an error.
+    pub failed: Option<String>,
+    /// The end: acknowledged when all is written.
+    pub close: Option<mpsc::Sender<()>>,
+}
+
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    orders: Vec<Order>,
+    writes: VecDeque<Write>,
+    bytes: u64,
+    failed: Option<String>,
+    close: Option<mpsc::Sender<()>>,
+    closed: bool,
+}
+
+impl Queue {
+    /// Queues a write; false when there is no room for it.
+    pub fn write(&self, write: Write) -> bool {
+        let mut state = self.state();
+        let bytes = size(&write);
+        if state.closed || state.writes.len() >= MAX_WRITES || state.bytes + bytes > MAX_BYTES {
+            return false;
+        }
+        state.bytes += bytes;
+        state.writes.push_back(write);
+        self.filled.notify_one();
+        true
+    }
+
+    pub fn order(&self, order: Order) {
+        let mut state = self.state();
+        if state.closed {
+            return; // its acknowledgement is dropped, which says that it was not done
+        }
+        if state.orders.len() >= MAX_ORDERS {
+            let everything = Purge { host: None, scope: Scope::All };
+            let rule = Rule { before: u64::MAX, purge: everything };
+            state.orders.clear();
+            state.orders.push(Order::Purge(rule, oneshot::channel().0));
+        }
+        state.orders.push(order);
+        self.filled.notify_one();
+    }
+
+    /// Tells the writer that a reader met an error.
+    pub fn fail(&self, error: String) {
+        self.state().failed = Some(error);
+        self.filled.notify_one();
+    }
+
+    /// Takes no more; `done` hears when all is written.
+    pub fn close(&self, done: mpsc::Sender<()>) {
+        let mut state = self.state();
+        if !state.closed {
+            state.closed = true;
+            state.close = Some(done);
+        }
+        self.filled.notify_one();
+    }
+
+    /// Waits for work, for at most `limit`. The end is handed out last.
+    pub fn take(&self, limit: Duration) -> Work {
+        let idle = |s: &mut State| {
+            s.orders.is_empty() && s.writes.is_empty() && s.failed.is_none() && s.close.is_none()
+        };
+        let (mut state, _) =
+            self.filled.wait_timeout_while(self.state(), limit, idle).unwrap_or_else(PoisonError::into_inner);
+        let count = state.writes.len().min(BATCH);
+        let writes: Vec<Write> = state.writes.drain(..count).collect();
+        state.bytes -= writes.iter().map(size).sum::<u64>();
+        let close = if state.writes.is_empty() { state.close.take() } else { None };
+        Work { orders: std::mem::take(&mut state.orders), writes, failed: state.failed.take(), close }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn size(write: &Write) -> u64 {
+    match write {
+        Write::Entry(_, entry) => match &entry.body {
+            Stored::Bytes(bytes) => bytes.len() as u64,
+            Stored::File(_) => 0,
+        },
+        Write::Promote(_) | Write::Remove(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_refused_when_full_and_orders_are_not() {
+        let queue = Queue::default();
+        let taken = (0..MAX_WRITES + 5).filter(|_| queue.write(Write::Promote([0; 32]))).count();
+        assert_eq!(taken, MAX_WRITES);
+        queue.order(Order::RemovePlace(0, oneshot::channel().0));
+        let work = queue.take(Duration::ZERO);
+        assert_eq!((work.orders.len(), work.writes.len()), (1, BATCH));
+        assert!(queue.write(Write::Promote([0; 32])));
+    }
+
+    #[test]
+    fn the_end_comes_after_all_writes_and_lets_nothing_in() {
+        let queue = Queue::default();
+        (0..BATCH + 1).for_each(|_| assert!(queue.write(Write::Promote([0; 32]))));
+        let (done, _waiting) = mpsc::channel();
+        queue.close(done);
+        assert!(!queue.write(Write::Promote([0; 32])));
+        assert!(queue.take(Duration::ZERO).close.is_none());
+        assert!(queue.take(Duration::ZERO).close.is_some());
+    }
+
+    #[test]
+    fn too_many_orders_become_a_purge_of_everything() {
+        let queue = Queue::default();
+        (0..=MAX_ORDERS).for_each(|_| queue.order(Order::RemovePlace(0, oneshot::channel().0)));
+        let work = queue.take(Duration::ZERO);
+        assert!(matches!(&work.orders[0], Order::Purge(rule, _) if rule.purge.scope == Scope::All));
+        assert_eq!(work.orders.len(), 2);
+    }
+}

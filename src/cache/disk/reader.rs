@@ -1,0 +1,191 @@
+//! The threads that read: index look-ups and blocks of body files, each with a bounded queue.
+//!
+//! A request waits for its answer with a deadline; a queue that is full answers at once that it is late.
+
+use std::{
+    fs::File,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{
+    BodyFile, Late, Shared,
+    bodies::{BLOCK, Bodies},
+    generation,
+    queue::Write,
+    record,
+};
+use crate::cache::{
+    CacheStats,
+    entry::{Entry, MAX_VARIANTS},
+    key::Key,
+    store::StoreError,
+};
+
+const THREADS: usize = 2;
+
+/// Jobs that wait at one thread.
+const QUEUE: usize = 1024;
+
+/// The open file of a body whose first block is good.
+#[derive(Clone, Debug)]
+pub struct OpenFile {
+    pub file: Arc<File>,
+    pub name: u64,
+    pub len: u64,
+}
+
+/// What a reader found of a body.
+pub enum Opened {
+    Whole(Bytes),
+    File(OpenFile),
+}
+
+enum Job {
+    Find { key: Box<Key>, since: u64, reply: oneshot::Sender<Result<Vec<Entry>, Late>> },
+    Open { file: BodyFile, whole: u64, reply: oneshot::Sender<Result<Opened, Late>> },
+    Blocks { open: OpenFile, first: u64, count: u64, reply: oneshot::Sender<io::Result<Bytes>> },
+}
+
+/// The reading threads. They end when this is dropped.
+pub struct Readers {
+    queues: Vec<mpsc::SyncSender<Job>>,
+}
+
+impl Readers {
+    pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        let mut queues = Vec::new();
+        for i in 0..THREADS {
+            let (queue, jobs) = mpsc::sync_channel(QUEUE);
+            let shared = Arc::clone(shared);
+            std::thread::Builder::new()
+                .name(format!("cache-read-{i}"))
+                .spawn(move || jobs.into_iter().for_each(|job| run(&shared, job)))?;
+            queues.push(queue);
+        }
+        Ok(Self { queues })
+    }
+
+    pub async fn find(&self, key: &Key, since: u64, limit: Duration) -> Result<Vec<Entry>, Late> {
+        let (reply, answer) = oneshot::channel();
+        self.send(key.id as usize, Job::Find { key: Box::new(key.clone()), since, reply })?;
+        wait(answer, limit).await?
+    }
+
+    pub async fn open(&self, file: BodyFile, whole: u64, limit: Duration) -> Result<Opened, Late> {
+        let (reply, answer) = oneshot::channel();
+        self.send(file.name as usize, Job::Open { file, whole, reply })?;
+        wait(answer, limit).await?
+    }
+
+    /// The content of some blocks of a body.
+    pub async fn blocks(&self, open: OpenFile, first: u64, count: u64, limit: Duration) -> io::Result<Bytes> {
+        let (reply, answer) = oneshot::channel();
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the disk did not answer in time");
+        self.send(open.name as usize, Job::Blocks { open, first, count, reply }).map_err(late)?;
+        wait(answer, limit).await.map_err(late)?
+    }
+
+    fn send(&self, choice: usize, job: Job) -> Result<(), Late> {
+        self.queues[choice % self.queues.len()].try_send(job).map_err(|_| Late::Late)
+    }
+}
+
+async fn wait<T>(answer: oneshot::Receiver<T>, limit: Duration) -> Result<T, Late> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(_)) | Err(_) => Err(Late::Late),
+    }
+}
+
+/// Does one job. A panic of the index is an error of the disk tier, not the end of the thread.
+fn run(shared: &Shared, job: Job) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| match job {
+        Job::Find { key, since, reply } => {
+            if reply.is_closed() {
+                return Ok(()); // no one waits any more
+            }
+            let found = find(shared, &key, since);
+            let (answer, outcome) = match found {
+                Ok(entries) => (Ok(entries), Ok(())),
+                Err(error) => (Err(Late::Late), Err(error)),
+            };
+            let _ = reply.send(answer);
+            outcome
+        }
+        Job::Open { file, whole, reply } => {
+            let _ = reply.send(open(shared, file, whole));
+            Ok(())
+        }
+        Job::Blocks { open, first, count, reply } => {
+            let content = Bodies::read(shared.seed, &open.file, open.name, open.len, first, count);
+            if content.is_err() {
+                CacheStats::add(&shared.stats.disk_corrupt);
+            }
+            let _ = reply.send(content);
+            Ok(())
+        }
+    }));
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => shared.queue.fail(error.0),
+        Err(_) => shared.queue.fail("the index panicked".to_owned()),
+    }
+}
+
+/// All responses of a key, oldest first.
+fn find(shared: &Shared, key: &Key, since: u64) -> Result<Vec<Entry>, StoreError> {
+    let live = shared.live.load_full();
+    let prefix = generation::prefix(key);
+    let mut found: Vec<(Vec<u8>, Entry)> = Vec::new();
+    for (i, generation) in live.generations.iter().enumerate() {
+        if !generation.may_hold(key) {
+            continue;
+        }
+        for (name, value) in generation.find(&prefix, MAX_VARIANTS)? {
+            if found.iter().any(|(known, _)| *known == name) {
+                continue;
+            }
+            let Ok(disk_key) = <[u8; 32]>::try_from(&name[..]) else { continue };
+            let Some(mut decoded) = record::decode(&value, generation.number, shared.seed) else {
+                CacheStats::add(&shared.stats.disk_corrupt);
+                shared.queue.write(Write::Remove(disk_key));
+                continue;
+            };
+            let purged = live.rules.iter().any(|rule| rule.covers(&decoded.key, decoded.entry.since));
+            if purged || decoded.key != key.as_bytes() {
+                continue;
+            }
+            if i > 0 {
+                shared.queue.write(Write::Promote(disk_key));
+            }
+            decoded.entry.since = since;
+            decoded.entry.in_generation(generation.number);
+            found.push((name, decoded.entry));
+        }
+    }
+    found.sort_by_key(|(_, entry)| entry.policy.received_ms);
+    Ok(found.into_iter().map(|(_, entry)| entry).collect())
+}
+
+fn open(shared: &Shared, wanted: BodyFile, whole: u64) -> Result<Opened, Late> {
+    let live = shared.live.load_full();
+    let generation = live.generations.iter().find(|g| g.number == wanted.generation).ok_or(Late::Gone)?;
+    let BodyFile { name, len, .. } = wanted;
+    let damaged = |_| {
+        CacheStats::add(&shared.stats.disk_corrupt);
+        Late::Damaged
+    };
+    let file = generation.bodies.open(name).map_err(damaged)?;
+    if len <= whole {
+        let blocks = len.div_ceil(BLOCK);
+        return Bodies::read(shared.seed, &file, name, len, 0, blocks).map(Opened::Whole).map_err(damaged);
+    }
+    Bodies::read(shared.seed, &file, name, len, 0, 1).map_err(damaged)?;
+    Ok(Opened::File(OpenFile { file: Arc::new(file), name, len }))
+}

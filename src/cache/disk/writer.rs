@@ -1,0 +1,464 @@
+//! The one thread that changes what is on disk.
+//!
+//! It takes orders before writes, flushes at most [`FLUSH_EVERY`] after a change (at once when someone
+//! waits for an acknowledgement), turns generations, and is the only place where the tier is closed after
+//! an error and opened again.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Live, Lock, Meta, Shared, damaged,
+    generation::{DiskKey, Generation, disk_key},
+    queue::{Order, Work, Write},
+    record::{self, Placed},
+    recovery,
+};
+use crate::{
+    cache::{
+        CacheStats,
+        entry::{Entry, MAX_VARIANTS, Stored},
+        invalidate::Scope,
+        key::Key,
+        store::StoreError,
+    },
+    diagnostic::Diagnostic,
+};
+
+/// What a crash may lose. sled's own default is 500 ms.
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
+
+/// The pause before the tier is opened again, doubled with each failure in a row.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How often the writer looks up without work.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Starts the thread; `opened` hears once what was found in the folder.
+pub fn start(
+    shared: Arc<Shared>,
+    lock: Lock,
+    meta: Meta,
+    opened: mpsc::Sender<Vec<Diagnostic>>,
+) -> io::Result<()> {
+    let writer = Writer {
+        shared,
+        lock,
+        meta,
+        generations: Vec::new(),
+        waiting: Vec::new(),
+        unflushed: Vec::new(),
+        dirty_since: None,
+        failures: 0,
+        closed: None,
+    };
+    std::thread::Builder::new().name("cache-write".to_owned()).spawn(move || writer.run(&opened)).map(drop)
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    lock: Lock,
+    meta: Meta,
+    /// The current one, then the older one; none while the tier is closed.
+    generations: Vec<Arc<Generation>>,
+    /// Orders that are still to be carried out.
+    waiting: Vec<Order>,
+    /// Orders that were carried out and are not durable yet: an error puts them back.
+    unflushed: Vec<Order>,
+    dirty_since: Option<Instant>,
+    /// Errors in a row, without a successful flush between.
+    failures: u32,
+    closed: Option<Closed>,
+}
+
+/// The tier after an error.
+struct Closed {
+    until: Instant,
+    /// Hears when the old handles are gone.
+    dropped: mpsc::Receiver<()>,
+    /// The generations that were open.
+    numbers: Vec<u64>,
+}
+
+impl Writer {
+    fn run(mut self, opened: &mpsc::Sender<Vec<Diagnostic>>) {
+        let found = self.open_all();
+        if let Err(late) = opened.send(found) {
+            late.0.iter().for_each(|d| tracing::warn!(why = %d.label, "{}", d.title));
+        }
+        tracing::debug!(entries = self.entries(), "the cache on disk is open");
+        loop {
+            let mut work = self.shared.queue.take(self.patience());
+            let close = work.close.take();
+            self.turn(work);
+            if let Some(done) = close {
+                self.finish();
+                // Lets go of the folder's lock first.
+                drop(self);
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+
+    /// One round: what waits is carried out, and an error closes the tier.
+    fn turn(&mut self, work: Work) {
+        self.waiting.extend(work.orders);
+        if let Some(why) = work.failed {
+            self.close_after(&why);
+        }
+        if self.closed.as_ref().is_some_and(|closed| closed.until <= Instant::now()) {
+            self.reopen();
+        }
+        if self.generations.is_empty() {
+            let skipped = work.writes.len() as u64;
+            self.shared.stats.disk_writes_skipped.fetch_add(skipped, Ordering::Relaxed);
+            return;
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.change(work.writes)));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.close_after(&error.0),
+            Err(_) => self.close_after("the index panicked"),
+        }
+    }
+
+    fn change(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let mut urgent = false;
+        while let Some(order) = self.waiting.pop() {
+            urgent = true;
+            let outcome = self.carry_out(&order);
+            self.unflushed.push(order);
+            outcome?;
+        }
+        for write in writes {
+            match write {
+                Write::Entry(key, entry) => self.write(&key, &entry)?,
+                Write::Promote(key) => self.promote(&key)?,
+                Write::Remove(key) => self.remove(&key)?,
+            }
+        }
+        let due = self.dirty_since.is_some_and(|since| since.elapsed() >= FLUSH_EVERY);
+        if due || urgent {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, order: &Order) -> Result<(), StoreError> {
+        match order {
+            Order::RemovePlace(place, _) => {
+                for generation in &self.generations {
+                    generation.remove_place(*place)?;
+                }
+            }
+            Order::Purge(rule, _) => {
+                self.meta.add(rule.clone());
+                self.meta.write(&self.shared.dir).map_err(|e| StoreError(format!("`meta`: {e}")))?;
+                if rule.purge.host.is_none() && rule.purge.scope == Scope::All {
+                    self.start_empty()?;
+                }
+                self.publish();
+            }
+        }
+        self.dirty_since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    fn write(&mut self, key: &Key, entry: &Entry) -> Result<(), StoreError> {
+        let purged = self.meta.rules.iter().any(|rule| rule.covers(key.as_bytes(), entry.since));
+        if purged || !self.shared.epochs.valid(key.place, entry.since) {
+            return Ok(());
+        }
+        let name = disk_key(key, &entry.vary);
+        if !entry.vary.is_empty() {
+            self.make_room(key, &name)?;
+        }
+        let Some(record) = self.place(key.as_bytes(), entry)? else {
+            CacheStats::add(&self.shared.stats.disk_writes_skipped);
+            return Ok(());
+        };
+        self.put(&name, &record)
+    }
+
+    /// The record of a response, its body where it belongs; none when it does not fit.
+    fn place(&self, key: &[u8], entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
+        let (seed, current) = (self.shared.seed, &self.generations[0]);
+        let failed = |e: io::Error| StoreError(format!("a body: {e}"));
+        let with_file = |name, len| {
+            let record = record::encode(key, entry, Placed::File(name, len), seed);
+            (record.len() <= record::MAX_HEAD).then_some(record)
+        };
+        match &entry.body {
+            Stored::Bytes(bytes) => {
+                if bytes.len() <= record::MAX_WHOLE {
+                    let record = record::encode(key, entry, Placed::Here(bytes), seed);
+                    if record.len() <= record::MAX_WHOLE
+                        || (bytes.is_empty() && record.len() <= record::MAX_HEAD)
+                    {
+                        return Ok(Some(record));
+                    }
+                }
+                let name = self.shared.epochs.tick();
+                let Some(record) = with_file(name, bytes.len() as u64) else { return Ok(None) };
+                current.bodies.write(name, bytes).map_err(failed)?;
+                Ok(Some(record))
+            }
+            Stored::File(file) => {
+                if file.generation != current.number {
+                    let Some(older) = self.generations.iter().find(|g| g.number == file.generation) else {
+                        return Ok(None);
+                    };
+                    if current.bodies.adopt(&older.bodies, file.name).is_err() {
+                        return Ok(None); // it was replaced meanwhile
+                    }
+                }
+                Ok(with_file(file.name, file.len))
+            }
+        }
+    }
+
+    /// Copies a record that is still asked for out of the older generation.
+    fn promote(&mut self, key: &DiskKey) -> Result<(), StoreError> {
+        let [current, older] = &self.generations[..] else { return Ok(()) };
+        if !current.find(key, 1)?.is_empty() {
+            return Ok(());
+        }
+        let Some((_, record)) = older.find(key, 1)?.pop() else { return Ok(()) };
+        let Some(decoded) = record::decode(&record, older.number, self.shared.seed) else { return Ok(()) };
+        if self.meta.rules.iter().any(|rule| rule.covers(&decoded.key, decoded.entry.since)) {
+            return Ok(());
+        }
+        let Some(record) = self.place(&decoded.key, &decoded.entry)? else { return Ok(()) };
+        self.put(key, &record)
+    }
+
+    fn remove(&mut self, key: &DiskKey) -> Result<(), StoreError> {
+        for generation in &self.generations {
+            if generation.remove(key)? {
+                self.dirty_since.get_or_insert_with(Instant::now);
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, key: &DiskKey, record: &[u8]) -> Result<(), StoreError> {
+        self.generations[0].put(key, record)?;
+        self.dirty_since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Keeps the number of a resource's responses below the bound that readers look at.
+    fn make_room(&self, key: &Key, name: &DiskKey) -> Result<(), StoreError> {
+        let current = &self.generations[0];
+        let known = current.find(&super::generation::prefix(key), MAX_VARIANTS)?;
+        if known.len() >= MAX_VARIANTS && known.iter().all(|(k, _)| k != name) {
+            let age = |value: &[u8]| {
+                let decoded = record::decode(value, current.number, self.shared.seed);
+                decoded.map_or(0, |d| d.entry.policy.received_ms)
+            };
+            if let Some((oldest, _)) = known.iter().min_by_key(|(_, value)| age(value)) {
+                current.remove(oldest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all changes durable, acknowledges them, and turns the generation when it is full.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let mut blobs = 0;
+        for generation in &self.generations {
+            blobs += generation.flush()?.blobs;
+        }
+        self.dirty_since = None;
+        self.failures = 0;
+        for order in self.unflushed.drain(..) {
+            let (Order::RemovePlace(_, done) | Order::Purge(_, done)) = order;
+            let _ = done.send(());
+        }
+        self.shared.stats.disk_blobs.store(blobs, Ordering::Relaxed);
+        self.shared.stats.disk_works();
+        if self.generations[0].bytes() >= self.shared.generation_bytes {
+            self.turn_generation()?;
+        }
+        self.count();
+        Ok(())
+    }
+
+    fn turn_generation(&mut self) -> Result<(), StoreError> {
+        let next = self.new_generation()?;
+        self.generations.insert(0, next);
+        self.publish();
+        for old in self.generations.split_off(2) {
+            CacheStats::add(&self.shared.stats.disk_generations_dropped);
+            recovery::trash(&self.shared.dir, old.number);
+            drop(recovery::drop_apart(vec![old]));
+        }
+        self.publish();
+        let (known, oldest) = (self.meta.rules.len(), self.generations[1].number);
+        self.meta.forget_before(oldest);
+        if self.meta.rules.len() != known {
+            self.meta.write(&self.shared.dir).map_err(|e| StoreError(format!("`meta`: {e}")))?;
+        }
+        Ok(())
+    }
+
+    fn start_empty(&mut self) -> Result<(), StoreError> {
+        let next = self.new_generation()?;
+        for old in std::mem::replace(&mut self.generations, vec![next]) {
+            recovery::trash(&self.shared.dir, old.number);
+            drop(recovery::drop_apart(vec![old]));
+        }
+        Ok(())
+    }
+
+    fn new_generation(&self) -> Result<Arc<Generation>, StoreError> {
+        recovery::open(&self.shared, self.shared.epochs.tick()).map_err(StoreError)
+    }
+
+    /// What a process before this one left: the two newest generations that open.
+    fn open_all(&mut self) -> Vec<Diagnostic> {
+        let dir = self.shared.dir.clone();
+        recovery::empty_trash(&dir);
+        let mut problems = Vec::new();
+        for number in recovery::generations(&dir) {
+            if self.generations.len() == 2 {
+                recovery::trash(&dir, number);
+                continue;
+            }
+            match recovery::open(&self.shared, number) {
+                Ok(generation) => self.generations.push(generation),
+                Err(why) => {
+                    recovery::trash(&dir, number);
+                    problems.push(damaged(&dir, &why));
+                }
+            }
+        }
+        if self.generations.is_empty() {
+            match self.new_generation() {
+                Ok(generation) => self.generations.push(generation),
+                Err(error) => self.close_after(&error.0),
+            }
+        }
+        if self.closed.is_none() {
+            self.shared.stats.disk_works();
+        }
+        self.publish();
+        self.count();
+        problems
+    }
+
+    /// Closes the tier after an error, for a while.
+    fn close_after(&mut self, why: &str) {
+        tracing::warn!(%why, "the cache on disk is closed for a while; requests are served without it");
+        self.shared.stats.disk_fails(why);
+        let generations = std::mem::take(&mut self.generations);
+        self.publish();
+        let numbers = match &self.closed {
+            Some(closed) if generations.is_empty() => closed.numbers.clone(),
+            _ => generations.iter().map(|generation| generation.number).collect(),
+        };
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_PAUSE);
+        self.failures += 1;
+        self.dirty_since = None;
+        // What was not durable is carried out again.
+        self.waiting.append(&mut self.unflushed);
+        let dropped = recovery::drop_apart(generations);
+        self.closed = Some(Closed { until: Instant::now() + pause, dropped, numbers });
+    }
+
+    /// Opens the tier again: as it was, at the second failure without the older generation, at the third
+    /// empty.
+    fn reopen(&mut self) {
+        let Some(closed) = self.closed.take() else { return };
+        let dir = self.shared.dir.clone();
+        let kept = match (self.failures, closed.dropped.try_recv()) {
+            // Handles that do not go away hold their files.
+            (_, Err(mpsc::TryRecvError::Empty)) => 0,
+            (0 | 1, _) => 2,
+            (2, _) => 1,
+            _ => 0,
+        };
+        closed.numbers.iter().skip(kept).for_each(|number| recovery::trash(&dir, *number));
+        let opened = self.retake_folder().and_then(|()| {
+            let present =
+                closed.numbers.iter().take(kept).filter(|n| recovery::generation_dir(&dir, **n).exists());
+            let mut generations = Vec::new();
+            for number in present {
+                generations.push(recovery::open(&self.shared, *number)?);
+            }
+            if generations.is_empty() {
+                generations.push(self.new_generation().map_err(|e| e.0)?);
+            }
+            Ok(generations)
+        });
+        match opened {
+            Ok(generations) => {
+                self.generations = generations;
+                self.publish();
+                tracing::info!(entries = self.entries(), "the cache on disk is open again");
+                // Proves that it can be written, and makes the tier whole in the statistics.
+                self.dirty_since = Some(Instant::now().checked_sub(FLUSH_EVERY).unwrap_or_else(Instant::now));
+            }
+            Err(why) => {
+                self.closed = Some(closed);
+                self.close_after(&why);
+            }
+        }
+    }
+
+    /// Makes and locks the folder anew when it was taken away.
+    fn retake_folder(&mut self) -> Result<(), String> {
+        let dir = &self.shared.dir;
+        if dir.join("lock").exists() && dir.join("meta").exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(dir).map_err(|e| e.to_string())?;
+        if !dir.join("lock").exists() {
+            self.lock = Lock::take(dir).map_err(|e| format!("the folder cannot be locked: {e:?}"))?;
+        }
+        self.meta.write(dir).map_err(|e| e.to_string())
+    }
+
+    /// The end: everything durable, all handles gone.
+    fn finish(&mut self) {
+        if !self.generations.is_empty() {
+            let flushed = catch_unwind(AssertUnwindSafe(|| self.flush()));
+            if !matches!(flushed, Ok(Ok(()))) {
+                tracing::warn!("the cache on disk was not written to its end");
+            }
+        }
+        let generations = std::mem::take(&mut self.generations);
+        self.publish();
+        let _ = recovery::drop_apart(generations).recv_timeout(Duration::from_secs(5));
+    }
+
+    fn publish(&self) {
+        let current = self.generations.first().map_or(0, |generation| generation.number);
+        let live = Live { generations: self.generations.clone(), rules: self.meta.rules.clone() };
+        self.shared.live.store(Arc::new(live));
+        self.shared.current.store(current, Ordering::Relaxed);
+    }
+
+    fn count(&self) {
+        let bytes = self.generations.iter().map(|generation| generation.bytes()).sum();
+        self.shared.stats.disk_bytes.store(bytes, Ordering::Relaxed);
+        self.shared.stats.disk_entries.store(self.entries(), Ordering::Relaxed);
+    }
+
+    fn entries(&self) -> u64 {
+        self.generations.iter().map(|generation| generation.entries()).sum()
+    }
+
+    /// How long there is nothing to do without new work.
+    fn patience(&self) -> Duration {
+        let until_flush = self.dirty_since.map(|since| FLUSH_EVERY.saturating_sub(since.elapsed()));
+        let until_open = self.closed.as_ref().map(|c| c.until.saturating_duration_since(Instant::now()));
+        until_flush.or(until_open).unwrap_or(IDLE).min(IDLE)
+    }
+}

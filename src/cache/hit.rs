@@ -1,0 +1,188 @@
+//! A stored response on its way to the client (RFC 9111, 4; RFC 9110, 13 to 15).
+//!
+//! Owns the making of the answer: `Age`, `Cache-Status`, 304, single ranges, HEAD. Whether it may be
+//! used was decided before.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+
+use crate::exchange::Body;
+
+use super::{
+    conditional,
+    control::Validate,
+    directives::RequestDirectives,
+    disk::OpenBody,
+    entry::{Entry, Stored},
+    range::{self, Wanted},
+    request::CacheRequest,
+    status::{self, CACHE_STATUS},
+};
+
+/// Fields that describe a body and do not stand in a 304 (RFC 9110, 15.4.5).
+const NOT_IN_304: [HeaderName; 5] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_RANGE,
+];
+
+/// How a stored response came to be the answer; shown in `Cache-Status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Memory,
+    Disk,
+    /// Stale, as the request or `stale-while-revalidate` allows.
+    Stale,
+    /// Stale, after the upstream failed.
+    Error,
+    /// The upstream has just validated it.
+    Validated(Validate),
+}
+
+/// The bytes of a hit.
+#[derive(Debug)]
+pub(super) enum HitBody {
+    Bytes(Bytes),
+    File(OpenBody),
+}
+
+/// A stored response that was found for a request.
+#[derive(Debug)]
+pub struct Hit {
+    pub(super) entry: Arc<Entry>,
+    /// Whether it lies in the principal's own store.
+    pub(super) own: bool,
+    pub(super) body: HitBody,
+    pub(super) origin: Origin,
+    pub(super) why: Validate,
+    pub(super) now_ms: u64,
+    /// The moment of its look-up.
+    pub(super) since: u64,
+}
+
+impl Hit {
+    /// Seconds since the upstream made or validated it.
+    #[must_use]
+    pub fn age_s(&self) -> u64 {
+        self.entry.policy.age_ms(self.now_ms) / 1000
+    }
+
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.entry.status
+    }
+
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The fields that validate it, to be put in place of the client's own `If-None-Match` and
+    /// `If-Modified-Since` in the request to the upstream (RFC 9111, 4.3.1); none when it has no
+    /// validator.
+    pub fn conditions(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        conditional::validators(&self.entry.headers)
+    }
+
+    /// The hit once more, when it may stand in for an upstream that failed: no connection, a timeout, or
+    /// a 500, 502, 503 or 504 (RFC 5861, 4).
+    #[must_use]
+    pub fn on_error(mut self, request: &CacheRequest<'_>) -> Option<Self> {
+        let asked = RequestDirectives::parse(request.headers);
+        self.origin = Origin::Error;
+        self.entry.policy.usable_on_error(&asked, request.options, request.now_ms).then_some(self)
+    }
+
+    /// The answer to `request`: 304 if its conditions say so, 206 for a single range, without a body for
+    /// HEAD.
+    #[must_use]
+    pub fn respond(self, request: &CacheRequest<'_>) -> Response<Body> {
+        let mut headers = self.entry.headers.clone();
+        headers.insert(header::AGE, HeaderValue::from(self.age_s()));
+        headers.insert(CACHE_STATUS, self.cache_status());
+        let ok = self.entry.status == StatusCode::OK;
+        if ok
+            && conditional::not_modified(request.headers, &self.entry.headers, self.entry.policy.received_ms)
+        {
+            for name in &NOT_IN_304 {
+                headers.remove(name);
+            }
+            return response(StatusCode::NOT_MODIFIED, headers, Body::Empty);
+        }
+        let length = self.entry.body.size();
+        if request.method == Method::HEAD {
+            if self.entry.status != StatusCode::NO_CONTENT {
+                headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+            }
+            return response(self.entry.status, headers, Body::Empty);
+        }
+        let wanted = match ok && request.headers.contains_key(header::RANGE) {
+            true => range::wanted(request.headers, &self.entry.headers, length),
+            false => Wanted::Whole,
+        };
+        match wanted {
+            Wanted::Whole => response(self.entry.status, headers, self.body.whole()),
+            Wanted::Part(start, end) => {
+                headers.insert(header::CONTENT_RANGE, text(format!("bytes {start}-{}/{length}", end - 1)));
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start));
+                response(StatusCode::PARTIAL_CONTENT, headers, self.body.part(start, end))
+            }
+            Wanted::Unsatisfiable => {
+                for name in &NOT_IN_304 {
+                    headers.remove(name);
+                }
+                headers.insert(header::CONTENT_RANGE, text(format!("bytes */{length}")));
+                response(StatusCode::RANGE_NOT_SATISFIABLE, headers, Body::Empty)
+            }
+        }
+    }
+
+    fn cache_status(&self) -> HeaderValue {
+        let ttl = self.entry.policy.ttl_ms(self.now_ms).div_euclid(1000);
+        let before = self.entry.before.as_deref();
+        match self.origin {
+            Origin::Memory => status::hit(before, ttl, None),
+            Origin::Disk => status::hit(before, ttl, Some("disk")),
+            Origin::Stale => status::hit(before, ttl, Some("stale")),
+            Origin::Error => status::hit(before, ttl, Some("stale-if-error")),
+            Origin::Validated(why) => status::validated(before, why, ttl),
+        }
+    }
+
+    /// The stored fields, for what is merged with them.
+    pub(super) fn stored(&self) -> &Stored {
+        &self.entry.body
+    }
+}
+
+impl HitBody {
+    fn whole(self) -> Body {
+        match self {
+            Self::Bytes(bytes) => Body::from(bytes),
+            Self::File(open) => open.stream(0, u64::MAX),
+        }
+    }
+
+    fn part(self, start: u64, end: u64) -> Body {
+        match self {
+            // The range was cut to the length, and bytes in memory are shorter than `usize`.
+            Self::Bytes(bytes) => Body::from(bytes.slice(start as usize..end as usize)),
+            Self::File(open) => open.stream(start, end),
+        }
+    }
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn text(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("invariant: digits and ASCII words")
+}

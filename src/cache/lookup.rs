@@ -1,0 +1,282 @@
+//! The look-up: memory at once, disk with a deadline (RFC 9111, 4).
+
+use std::sync::Arc;
+
+use http::{Method, header};
+
+use super::{
+    Cache, CacheStats, Inner,
+    control::{self, Caller, Reuse, Validate},
+    directives::RequestDirectives,
+    disk::{Late, OpenBody, Presence},
+    entry::{Entry, Resource, Stored, Unselected},
+    hit::{Hit, HitBody, Origin},
+    key::Key,
+    options::RequestDirectiveMode,
+    request::{Bypass, CacheRequest, Lookup, Miss},
+};
+
+/// A request with its keys.
+pub(super) struct Keyed {
+    pub(super) shared: Key,
+    /// The principal's own store, asked first.
+    pub(super) own: Option<Key>,
+    pub(super) caller: Caller,
+}
+
+impl Keyed {
+    pub(super) fn of(request: &CacheRequest<'_>, seed: u64) -> Result<Self, Bypass> {
+        let shared = Key::shared(request, seed)?;
+        let caller = request.caller();
+        let own = match (caller, request.partition) {
+            (Caller::Principal, Some(principal)) => Some(shared.of_principal(principal, seed)),
+            _ => None,
+        };
+        Ok(Self { shared, own, caller })
+    }
+
+    /// The stores that may answer, and whether each is the principal's own.
+    fn stores(&self) -> impl Iterator<Item = (&Key, bool)> {
+        self.own.iter().map(|key| (key, true)).chain(std::iter::once((&self.shared, false)))
+    }
+
+    /// Whether only responses that say so may come from a store.
+    fn only_shareable(&self, own: bool) -> bool {
+        !own && self.caller != Caller::Anyone
+    }
+}
+
+impl Cache {
+    /// What is stored for `request`. A hit in memory is there at once: the future is ready when first
+    /// polled and nothing was allocated. Only where the disk may know more does it wait, and never
+    /// longer than the disk tier's deadline.
+    pub async fn lookup(&self, request: &CacheRequest<'_>) -> Lookup {
+        let asked = RequestDirectives::parse(request.headers);
+        let lookup = match bypass(request) {
+            Some(bypass) => Lookup::Bypass(bypass),
+            None => match Keyed::of(request, self.inner.seed) {
+                Ok(keyed) => match self.inner.in_memory(request, &keyed, &asked) {
+                    Found::Lookup(lookup) => lookup,
+                    // Boxed, so that the future of a hit stays small.
+                    found => Box::pin(self.inner.on_disk(request, &keyed, &asked, found)).await,
+                },
+                Err(bypass) => Lookup::Bypass(bypass),
+            },
+        };
+        let lookup = only_if_cached(lookup, request, &asked);
+        self.inner.count(&lookup);
+        lookup
+    }
+}
+
+/// What memory says.
+enum Found {
+    Lookup(Lookup),
+    /// The response is known, its bytes lie in a file.
+    File(bool, Arc<Entry>),
+    /// Memory has nothing, the disk may.
+    Disk(Miss),
+}
+
+impl Inner {
+    fn in_memory(&self, request: &CacheRequest<'_>, keyed: &Keyed, asked: &RequestDirectives) -> Found {
+        let mut miss = Miss::Uri;
+        let since = self.epochs.now();
+        for (key, own) in keyed.stores() {
+            let Some(resource) = self.memory.get(key) else { continue };
+            match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
+                Ok(entry) => {
+                    self.keep_on_disk(key, entry);
+                    return match &entry.body {
+                        Stored::Bytes(bytes) => {
+                            let body = HitBody::Bytes(bytes.clone());
+                            Found::Lookup(decide(request, asked, (own, since), entry, body, Origin::Memory))
+                        }
+                        Stored::File(_) => Found::File(own, Arc::clone(entry)),
+                    };
+                }
+                Err(Unselected::Nothing) => {}
+                Err(Unselected::Vary) => miss = Miss::Vary,
+                Err(Unselected::Credentials) => miss = Miss::Credentials,
+            }
+        }
+        let Some(disk) = &self.disk else { return Found::Lookup(Lookup::Miss(miss)) };
+        let presence = keyed.stores().map(|(key, _)| disk.presence(key)).max().unwrap_or(Presence::Absent);
+        match presence {
+            Presence::Absent => Found::Lookup(Lookup::Miss(miss)),
+            Presence::NotReady => Found::Lookup(Lookup::Miss(Miss::Disk)),
+            Presence::Possible => Found::Disk(miss),
+        }
+    }
+
+    async fn on_disk(
+        &self,
+        request: &CacheRequest<'_>,
+        keyed: &Keyed,
+        asked: &RequestDirectives,
+        found: Found,
+    ) -> Lookup {
+        let since = self.epochs.now();
+        let (mut miss, known) = match found {
+            Found::Lookup(lookup) => return lookup,
+            Found::File(own, entry) => (Miss::Uri, Some((own, entry))),
+            Found::Disk(miss) => (miss, None),
+        };
+        if let Some((own, entry)) = known {
+            let key = keyed.own.as_ref().filter(|_| own).unwrap_or(&keyed.shared);
+            return match self.open(key, &entry).await {
+                Some((entry, body)) => decide(request, asked, (own, since), &entry, body, Origin::Disk),
+                None => Lookup::Miss(Miss::Disk),
+            };
+        }
+        for (key, own) in keyed.stores() {
+            let Ok(resource) = self.read(key).await else {
+                miss = Miss::Disk;
+                continue;
+            };
+            let Some(resource) = resource else { continue };
+            match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
+                Ok(entry) => match self.open(key, entry).await {
+                    Some((entry, body)) => {
+                        return decide(request, asked, (own, since), &entry, body, Origin::Disk);
+                    }
+                    None => miss = Miss::Disk,
+                },
+                Err(Unselected::Nothing) => {}
+                Err(Unselected::Vary) => miss = Miss::Vary,
+                Err(Unselected::Credentials) => miss = Miss::Credentials,
+            }
+        }
+        Lookup::Miss(miss)
+    }
+
+    /// All stored responses of `key`, brought from disk into memory.
+    async fn read(&self, key: &Key) -> Result<Option<Arc<Resource>>, ()> {
+        let Some(disk) = &self.disk else { return Ok(None) };
+        let since = self.epochs.now();
+        let entries = disk.read(key, since).await.map_err(|_| ())?;
+        if !self.epochs.unbroken(key.place, since) {
+            return Ok(None);
+        }
+        // The oldest first, so that the most recent ends up in front.
+        let mut resource: Option<Resource> = None;
+        for entry in entries {
+            let entry = Arc::new(entry);
+            self.memory.insert(key, &entry, &self.epochs);
+            if !self.epochs.unbroken(key.place, since) {
+                self.memory.remove(key, &entry);
+            }
+            resource = Some(match resource {
+                Some(resource) => resource.with(key, &entry, &self.epochs),
+                None => Resource::new(key, &entry),
+            });
+        }
+        Ok(resource.map(Arc::new))
+    }
+
+    /// The bytes of a response; small ones that lay in a file are in memory from then on. A response
+    /// whose file is gone or damaged is taken out.
+    async fn open(&self, key: &Key, entry: &Arc<Entry>) -> Option<(Arc<Entry>, HitBody)> {
+        let (file, disk) = match (&entry.body, &self.disk) {
+            (Stored::Bytes(bytes), _) => return Some((Arc::clone(entry), HitBody::Bytes(bytes.clone()))),
+            (Stored::File(file), Some(disk)) => (file, disk),
+            (Stored::File(_), None) => return None,
+        };
+        let since = self.epochs.now();
+        match disk.open_body(file, self.memory.largest()).await {
+            Ok(OpenBody::Whole(bytes)) => {
+                let entry = Arc::new(entry.with_body(Stored::Bytes(bytes.clone())));
+                self.memory.insert(key, &entry, &self.epochs);
+                if !self.epochs.unbroken(key.place, since) {
+                    self.memory.remove(key, &entry);
+                }
+                Some((entry, HitBody::Bytes(bytes)))
+            }
+            Ok(open) => Some((Arc::clone(entry), HitBody::File(open))),
+            Err(late) => {
+                if late != Late::Late {
+                    self.memory.remove(key, entry);
+                }
+                if late == Late::Damaged {
+                    disk.remove_entry(key, &entry.vary);
+                }
+                None
+            }
+        }
+    }
+
+    /// What memory answers is never read from disk: it is written once more before its generation goes.
+    fn keep_on_disk(&self, key: &Key, entry: &Arc<Entry>) {
+        if let Some(disk) = &self.disk
+            && entry.leaves_with(disk.generation())
+        {
+            disk.put(key, entry);
+        }
+    }
+
+    fn count(&self, lookup: &Lookup) {
+        let counter = match lookup {
+            Lookup::Fresh(hit) | Lookup::Revalidating(hit, _) => match hit.origin {
+                Origin::Disk => &self.stats.hits_disk,
+                _ => &self.stats.hits_memory,
+            },
+            Lookup::Stale(..) => &self.stats.stale,
+            Lookup::Miss(_) | Lookup::NotCached => &self.stats.misses,
+            Lookup::Bypass(_) => &self.stats.bypasses,
+        };
+        CacheStats::add(counter);
+    }
+}
+
+fn bypass(request: &CacheRequest<'_>) -> Option<Bypass> {
+    if !request.options.enabled {
+        Some(Bypass::Disabled)
+    } else if request.method != Method::GET && request.method != Method::HEAD {
+        Some(Bypass::Method)
+    } else if control::has_body(request.headers) {
+        Some(Bypass::RequestBody)
+    } else if request.headers.contains_key(header::IF_MATCH)
+        || request.headers.contains_key(header::IF_UNMODIFIED_SINCE)
+    {
+        Some(Bypass::Precondition)
+    } else {
+        None
+    }
+}
+
+fn decide(
+    request: &CacheRequest<'_>,
+    asked: &RequestDirectives,
+    (own, since): (bool, u64),
+    entry: &Arc<Entry>,
+    body: HitBody,
+    origin: Origin,
+) -> Lookup {
+    let (entry, now_ms) = (Arc::clone(entry), request.now_ms);
+    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, since };
+    match control::reuse(&hit.entry.policy, asked, request.options, request.now_ms) {
+        Reuse::Fresh => Lookup::Fresh(hit),
+        Reuse::Stale => {
+            hit.origin = Origin::Stale;
+            Lookup::Fresh(hit)
+        }
+        Reuse::WhileRevalidating => {
+            hit.origin = Origin::Stale;
+            let claimed = hit.entry.claim_refresh(request.now_ms);
+            Lookup::Revalidating(hit, claimed)
+        }
+        Reuse::Validate(why) => {
+            hit.why = why;
+            Lookup::Stale(hit, why)
+        }
+    }
+}
+
+/// RFC 9111, 5.2.1.7: such a request is not forwarded.
+fn only_if_cached(lookup: Lookup, request: &CacheRequest<'_>, asked: &RequestDirectives) -> Lookup {
+    let honoured = request.options.request_directives == RequestDirectiveMode::Honour;
+    match lookup {
+        Lookup::Miss(_) | Lookup::Stale(..) if asked.only_if_cached && honoured => Lookup::NotCached,
+        lookup => lookup,
+    }
+}

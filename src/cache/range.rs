@@ -1,0 +1,96 @@
+//! Single byte ranges of a stored complete response (RFC 9110, 14; RFC 9111, 3.3).
+
+use http::{HeaderMap, header};
+
+use super::conditional::if_range_holds;
+
+/// What a `Range` field asks of a body of known length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All of it: no range, several at once, another unit, or one that cannot be read. A recipient may
+    /// ignore `Range` (RFC 9110, 14.2).
+    Whole,
+    /// From the first to before the second byte position; never empty.
+    Part(u64, u64),
+    /// Nothing of the body lies in the range.
+    Unsatisfiable,
+}
+
+/// Reads the request's `Range`, subject to `If-Range`, against a stored 200 of `length` bytes.
+#[must_use]
+pub fn wanted(request: &HeaderMap, stored: &HeaderMap, length: u64) -> Wanted {
+    let mut lines = request.get_all(header::RANGE).iter();
+    let (Some(range), None) = (lines.next(), lines.next()) else { return Wanted::Whole };
+    if !if_range_holds(request, stored) {
+        return Wanted::Whole;
+    }
+    parse(range.as_bytes(), length)
+}
+
+fn parse(value: &[u8], length: u64) -> Wanted {
+    let Some(spec) = value.get(6..).filter(|_| value[..6].eq_ignore_ascii_case(b"bytes=")) else {
+        return Wanted::Whole;
+    };
+    let spec = spec.trim_ascii();
+    let Some(dash) = memchr::memchr(b'-', spec) else { return Wanted::Whole };
+    match (number(&spec[..dash]), number(&spec[dash + 1..])) {
+        (Some(Some(first)), Some(last)) => {
+            let last = last.unwrap_or(u64::MAX);
+            if last < first {
+                Wanted::Whole
+            } else if first >= length {
+                Wanted::Unsatisfiable
+            } else {
+                Wanted::Part(first, last.saturating_add(1).min(length))
+            }
+        }
+        (Some(None), Some(Some(suffix))) => {
+            let start = length.saturating_sub(suffix);
+            if start == length { Wanted::Unsatisfiable } else { Wanted::Part(start, length) }
+        }
+        _ => Wanted::Whole,
+    }
+}
+
+/// Digits, nothing (`Some(None)`), or something else (`None`).
+fn number(digits: &[u8]) -> Option<Option<u64>> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let add = |sum: u64, d: &u8| sum.saturating_mul(10).saturating_add(u64::from(d - b'0'));
+    Some((!digits.is_empty()).then(|| digits.iter().fold(0, add)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_range_is_cut_to_the_body_and_everything_odd_is_the_whole() {
+        for (value, expected) in [
+            ("bytes=0-1", Wanted::Part(0, 2)),
+            ("Bytes=2-", Wanted::Part(2, 10)),
+            ("bytes=-3", Wanted::Part(7, 10)),
+            ("bytes=-30", Wanted::Part(0, 10)),
+            ("bytes=5-99999999999999999999999", Wanted::Part(5, 10)),
+            ("bytes=9-9", Wanted::Part(9, 10)),
+            ("bytes=10-", Wanted::Unsatisfiable),
+            ("bytes=-0", Wanted::Unsatisfiable),
+            ("bytes=0-1,3-4", Wanted::Whole),
+            ("bytes=3-2", Wanted::Whole),
+            ("bytes=-", Wanted::Whole),
+            ("bytes=a-b", Wanted::Whole),
+            ("bytes=+1-2", Wanted::Whole),
+            ("items=0-1", Wanted::Whole),
+            ("by", Wanted::Whole),
+        ] {
+            assert_eq!(parse(value.as_bytes(), 10), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_an_empty_body_can_be_asked_for() {
+        assert_eq!(parse(b"bytes=0-", 0), Wanted::Unsatisfiable);
+        assert_eq!(parse(b"bytes=-1", 0), Wanted::Unsatisfiable);
+    }
+}

@@ -1,0 +1,134 @@
+//! `Cache-Status` (RFC 9211).
+
+use http::{HeaderValue, StatusCode};
+use smallvec::SmallVec;
+
+use super::{
+    control::{NoStore, Validate},
+    request::{Bypass, Lookup, Miss},
+};
+
+/// The name of `Cache-Status`; the `http` crate has none for it.
+pub const CACHE_STATUS: http::HeaderName = http::HeaderName::from_static("cache-status");
+
+/// How this cache calls itself.
+const NAME: &str = "gatewright";
+
+/// Why a request was forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    Miss(Miss),
+    Validate(Validate),
+    Bypass(Bypass),
+}
+
+impl Forwarded {
+    /// The reason that lies in a look-up which needs the upstream.
+    #[must_use]
+    pub fn of(lookup: &Lookup) -> Option<Self> {
+        match lookup {
+            Lookup::Miss(miss) => Some(Self::Miss(*miss)),
+            Lookup::Stale(_, why) => Some(Self::Validate(*why)),
+            Lookup::Bypass(bypass) => Some(Self::Bypass(*bypass)),
+            Lookup::Fresh(_) | Lookup::Revalidating(..) | Lookup::NotCached => None,
+        }
+    }
+}
+
+/// The member of a forwarded request: `gatewright; fwd=uri-miss; fwd-status=200; stored`. `stored` is
+/// what became of the response; `None` when there was no question of storing it.
+#[must_use]
+pub fn forwarded(why: Forwarded, status: StatusCode, stored: Option<Result<(), NoStore>>) -> HeaderValue {
+    let why = match why {
+        Forwarded::Miss(miss) => miss.as_str().to_owned(),
+        Forwarded::Validate(why) => word(why).to_owned(),
+        Forwarded::Bypass(Bypass::Method) => "method".to_owned(),
+        Forwarded::Bypass(bypass) => format!("bypass; detail={}", bypass.as_str()),
+    };
+    let stored = match stored {
+        Some(Ok(())) => "; stored".to_owned(),
+        Some(Err(reason)) if !why.contains("detail=") => format!("; detail={}", reason.as_str()),
+        Some(Err(_)) | None => String::new(),
+    };
+    value(format!("{NAME}; fwd={why}; fwd-status={}{stored}", status.as_u16()).as_bytes())
+}
+
+/// The member of an answer from the store: `gatewright; hit; ttl=30`. `before` is what the upstream's
+/// own caches said; `detail` tells the tier or why a stale answer was given.
+#[must_use]
+pub fn hit(before: Option<&[u8]>, ttl_s: i64, detail: Option<&str>) -> HeaderValue {
+    let mut text = Text::new();
+    if let Some(before) = before {
+        text.extend_from_slice(before);
+        text.extend_from_slice(b", ");
+    }
+    text.extend_from_slice(NAME.as_bytes());
+    text.extend_from_slice(b"; hit; ttl=");
+    text.extend_from_slice(itoa::Buffer::new().format(ttl_s).as_bytes());
+    if let Some(detail) = detail {
+        text.extend_from_slice(b"; detail=");
+        text.extend_from_slice(detail.as_bytes());
+    }
+    value(&text)
+}
+
+/// The member of a stored response that the upstream has just validated.
+#[must_use]
+pub fn validated(before: Option<&[u8]>, why: Validate, ttl_s: i64) -> HeaderValue {
+    let mut text = Text::new();
+    if let Some(before) = before {
+        text.extend_from_slice(before);
+        text.extend_from_slice(b", ");
+    }
+    let own = format!("{NAME}; fwd={}; fwd-status=304; stored; ttl={ttl_s}", word(why));
+    text.extend_from_slice(own.as_bytes());
+    value(&text)
+}
+
+type Text = SmallVec<[u8; 128]>;
+
+fn word(why: Validate) -> &'static str {
+    match why {
+        Validate::Stale => "stale",
+        Validate::Request => "request",
+    }
+}
+
+fn value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).expect("invariant: made of header values and visible characters")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_its_words() {
+        let miss = Forwarded::Miss(Miss::Uri);
+        assert_eq!(
+            forwarded(miss, StatusCode::OK, Some(Ok(()))),
+            "gatewright; fwd=uri-miss; fwd-status=200; stored"
+        );
+        assert_eq!(
+            forwarded(miss, StatusCode::OK, Some(Err(NoStore::Private))),
+            "gatewright; fwd=uri-miss; fwd-status=200; detail=private"
+        );
+        assert_eq!(
+            forwarded(Forwarded::Bypass(Bypass::Method), StatusCode::CREATED, None),
+            "gatewright; fwd=method; fwd-status=201"
+        );
+        assert_eq!(
+            forwarded(Forwarded::Bypass(Bypass::Disabled), StatusCode::OK, Some(Err(NoStore::Disabled))),
+            "gatewright; fwd=bypass; detail=disabled; fwd-status=200"
+        );
+        assert_eq!(hit(None, 30, None), "gatewright; hit; ttl=30");
+        assert_eq!(
+            hit(Some(b"up; hit"), -5, Some("stale")),
+            "up; hit, gatewright; hit; ttl=-5; detail=stale"
+        );
+        assert_eq!(
+            validated(None, Validate::Stale, 9),
+            "gatewright; fwd=stale; fwd-status=304; stored; ttl=9"
+        );
+    }
+}
