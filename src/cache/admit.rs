@@ -13,6 +13,7 @@ use super::{
     fill::Fill,
     freshness::{Times, single},
     hit::{Hit, HitBody, Origin},
+    key::Key,
     lookup::Keyed,
     request::CacheRequest,
 };
@@ -80,7 +81,9 @@ impl Cache {
         headers: &HeaderMap,
         times: Times,
     ) -> Option<Hit> {
-        self.inner.refresh(request, hit, headers, times)
+        let keyed = Keyed::of(request, self.inner.seed).ok()?;
+        let key = keyed.own.filter(|_| hit.own).unwrap_or(keyed.shared);
+        self.inner.refresh(request, &key, hit, headers, times)
     }
 }
 
@@ -88,12 +91,13 @@ impl Inner {
     fn refresh(
         &self,
         request: &CacheRequest<'_>,
+        key: &Key,
         mut hit: Hit,
         new: &HeaderMap,
         times: Times,
     ) -> Option<Hit> {
         if !same_representation(&hit.entry.headers, new) {
-            self.remove(&hit.key, &hit.entry);
+            self.remove(key, &hit.entry);
             return None;
         }
         let entry = Arc::clone(&hit.entry);
@@ -108,12 +112,12 @@ impl Inner {
                 let long = storable.policy.lifetime_ms >= WORTH_WRITING_MS;
                 let next = Arc::new(Entry::new(storable, entry.status, body, hit.since));
                 hit.entry = Arc::clone(&next);
-                self.store(&hit.key, next, long);
+                self.store(key, &next, long);
                 CacheStats::add(&self.stats.refreshes);
             }
             Err(why) => {
                 if why.outdates_stored() {
-                    self.remove(&hit.key, &entry);
+                    self.remove(key, &entry);
                 }
                 let headers = fields::updated(&entry.fields(), new);
                 let mut policy = entry.policy;
@@ -143,12 +147,12 @@ impl Inner {
             let Some(resource) = self.memory.get(key) else { continue };
             let Ok(entry) = resource.select(key, request.headers, false, &self.epochs) else { continue };
             let length = single(new, &header::CONTENT_LENGTH);
-            let same_length = length.is_none() || content_length(new) == Some(entry.body.len());
+            let same_length = length.is_none() || content_length(new) == Some(entry.body.size());
             if !same_length || !same_representation(&entry.headers, new) {
                 self.remove(key, entry);
             } else if let Ok(storable) = renewed(request, entry, new, times) {
                 let next = Entry::new(storable, entry.status, entry.body.clone(), since);
-                self.store(key, Arc::new(next), false);
+                self.store(key, &Arc::new(next), false);
             }
             return;
         }
@@ -164,7 +168,7 @@ impl Inner {
         }
     }
 
-    fn remove(&self, key: &super::key::Key, entry: &Arc<Entry>) {
+    fn remove(&self, key: &Key, entry: &Arc<Entry>) {
         self.memory.remove(key, entry);
         if let Some(disk) = &self.disk {
             disk.remove_entry(key, &entry.vary);

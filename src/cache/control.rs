@@ -190,9 +190,8 @@ pub fn storable(
     );
     let policy = policy(&directives, headers, lifetime, times);
     let for_all = match asked.caller {
-        Caller::Anyone => true,
         Caller::Unknown if !policy.shareable => return Err(NoStore::Credentials),
-        Caller::Unknown => true,
+        Caller::Anyone | Caller::Unknown => true,
         Caller::Principal => policy.shareable,
     };
     let cookie =

@@ -36,7 +36,7 @@ pub enum Stored {
 
 impl Stored {
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.len,
@@ -66,23 +66,19 @@ pub struct Entry {
 impl Entry {
     #[must_use]
     pub fn new(storable: Storable, status: StatusCode, body: Stored, since: u64) -> Self {
-        let Storable { policy, vary, mut headers, .. } = storable;
-        let before = cache_status(&headers);
-        headers.remove(CACHE_STATUS);
-        Self::from_parts(vary, policy, status, headers, before, body, since)
+        Self::from_parts(storable.vary, storable.policy, status, storable.headers, body, since)
     }
 
-    /// `headers` without the two placeholders.
     #[must_use]
     pub fn from_parts(
         vary: Vary,
         policy: Policy,
         status: StatusCode,
         mut headers: HeaderMap,
-        before: Option<Box<[u8]>>,
         body: Stored,
         since: u64,
     ) -> Self {
+        let before = cache_status(&headers);
         headers.insert(header::AGE, HeaderValue::from_static("0"));
         headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
         Self {
@@ -126,12 +122,15 @@ impl Entry {
         known != 0 && known < current
     }
 
-    /// The fields that the upstream's answer had.
+    /// The fields as they were stored.
     #[must_use]
     pub fn fields(&self) -> HeaderMap {
         let mut headers = self.headers.clone();
         headers.remove(header::AGE);
         headers.remove(CACHE_STATUS);
+        if let Some(before) = self.before.as_deref().and_then(|b| HeaderValue::from_bytes(b).ok()) {
+            headers.insert(CACHE_STATUS, before);
+        }
         headers
     }
 
@@ -189,8 +188,8 @@ pub enum Unselected {
 
 impl Resource {
     #[must_use]
-    pub fn new(key: &Key, entry: Arc<Entry>) -> Self {
-        Self::of(key.as_bytes().into(), key.place, SmallVec::from_iter([entry]))
+    pub fn new(key: &Key, entry: &Arc<Entry>) -> Self {
+        Self::of(key.as_bytes().into(), key.place, SmallVec::from_iter([Arc::clone(entry)]))
     }
 
     fn of(key: Box<[u8]>, place: u64, variants: SmallVec<[Arc<Entry>; 1]>) -> Self {
@@ -202,8 +201,8 @@ impl Resource {
 
     /// The same with one more response, which takes the place of those that answer the same requests.
     #[must_use]
-    pub fn with(&self, key: &Key, entry: Arc<Entry>, epochs: &Epochs) -> Self {
-        let mut variants = SmallVec::from_iter([Arc::clone(&entry)]);
+    pub fn with(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs) -> Self {
+        let mut variants = SmallVec::from_iter([Arc::clone(entry)]);
         if *self.key == *key.as_bytes() && !entry.vary.is_empty() {
             let others = self.variants.iter().filter(|old| old.vary != entry.vary);
             variants.extend(others.filter(|old| epochs.valid(self.place, old.since)).cloned());

@@ -78,7 +78,7 @@ impl Fill {
         }
         let body = Stored::Bytes(compact(parts.body));
         let entry = Arc::new(Entry::new(parts.storable, parts.status, body, parts.since));
-        self.inner.store(&parts.key, entry, true)
+        self.inner.store(&parts.key, &entry, true)
     }
 
     /// Whether the response can still be stored.

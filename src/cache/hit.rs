@@ -16,7 +16,6 @@ use super::{
     directives::RequestDirectives,
     disk::OpenBody,
     entry::{Entry, Stored},
-    key::Key,
     range::{self, Wanted},
     request::CacheRequest,
     status::{self, CACHE_STATUS},
@@ -55,7 +54,8 @@ pub(super) enum HitBody {
 #[derive(Debug)]
 pub struct Hit {
     pub(super) entry: Arc<Entry>,
-    pub(super) key: Key,
+    /// Whether it lies in the principal's own store.
+    pub(super) own: bool,
     pub(super) body: HitBody,
     pub(super) origin: Origin,
     pub(super) why: Validate,
@@ -113,7 +113,7 @@ impl Hit {
             }
             return response(StatusCode::NOT_MODIFIED, headers, Body::Empty);
         }
-        let length = self.entry.body.len();
+        let length = self.entry.body.size();
         if request.method == Method::HEAD {
             if self.entry.status != StatusCode::NO_CONTENT {
                 headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));

@@ -35,10 +35,14 @@ impl Keyed {
         Ok(Self { shared, own, caller })
     }
 
-    /// The stores that may answer, with whether only shareable responses count there.
+    /// The stores that may answer, and whether each is the principal's own.
     fn stores(&self) -> impl Iterator<Item = (&Key, bool)> {
-        let own = self.own.iter().map(|key| (key, false));
-        own.chain(std::iter::once((&self.shared, self.caller != Caller::Anyone)))
+        self.own.iter().map(|key| (key, true)).chain(std::iter::once((&self.shared, false)))
+    }
+
+    /// Whether only responses that say so may come from a store.
+    fn only_shareable(&self, own: bool) -> bool {
+        !own && self.caller != Caller::Anyone
     }
 }
 
@@ -69,7 +73,7 @@ impl Cache {
 enum Found {
     Lookup(Lookup),
     /// The response is known, its bytes lie in a file.
-    File(Key, Arc<Entry>),
+    File(bool, Arc<Entry>),
     /// Memory has nothing, the disk may.
     Disk(Miss),
 }
@@ -78,17 +82,17 @@ impl Inner {
     fn in_memory(&self, request: &CacheRequest<'_>, keyed: &Keyed, asked: &RequestDirectives) -> Found {
         let mut miss = Miss::Uri;
         let since = self.epochs.now();
-        for (key, only_shareable) in keyed.stores() {
+        for (key, own) in keyed.stores() {
             let Some(resource) = self.memory.get(key) else { continue };
-            match resource.select(key, request.headers, only_shareable, &self.epochs) {
+            match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
                 Ok(entry) => {
                     self.keep_on_disk(key, entry);
                     return match &entry.body {
                         Stored::Bytes(bytes) => {
                             let body = HitBody::Bytes(bytes.clone());
-                            Found::Lookup(decide(request, asked, (key, since), entry, body, Origin::Memory))
+                            Found::Lookup(decide(request, asked, (own, since), entry, body, Origin::Memory))
                         }
-                        Stored::File(_) => Found::File(key.clone(), Arc::clone(entry)),
+                        Stored::File(_) => Found::File(own, Arc::clone(entry)),
                     };
                 }
                 Err(Unselected::Nothing) => {}
@@ -115,25 +119,26 @@ impl Inner {
         let since = self.epochs.now();
         let (mut miss, known) = match found {
             Found::Lookup(lookup) => return lookup,
-            Found::File(key, entry) => (Miss::Uri, Some((key, entry))),
+            Found::File(own, entry) => (Miss::Uri, Some((own, entry))),
             Found::Disk(miss) => (miss, None),
         };
-        if let Some((key, entry)) = known {
-            return match self.open(&key, &entry).await {
-                Some((entry, body)) => decide(request, asked, (&key, since), &entry, body, Origin::Disk),
+        if let Some((own, entry)) = known {
+            let key = keyed.own.as_ref().filter(|_| own).unwrap_or(&keyed.shared);
+            return match self.open(key, &entry).await {
+                Some((entry, body)) => decide(request, asked, (own, since), &entry, body, Origin::Disk),
                 None => Lookup::Miss(Miss::Disk),
             };
         }
-        for (key, only_shareable) in keyed.stores() {
+        for (key, own) in keyed.stores() {
             let Ok(resource) = self.read(key).await else {
                 miss = Miss::Disk;
                 continue;
             };
             let Some(resource) = resource else { continue };
-            match resource.select(key, request.headers, only_shareable, &self.epochs) {
+            match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
                 Ok(entry) => match self.open(key, entry).await {
                     Some((entry, body)) => {
-                        return decide(request, asked, (key, since), &entry, body, Origin::Disk);
+                        return decide(request, asked, (own, since), &entry, body, Origin::Disk);
                     }
                     None => miss = Miss::Disk,
                 },
@@ -157,13 +162,13 @@ impl Inner {
         let mut resource: Option<Resource> = None;
         for entry in entries {
             let entry = Arc::new(entry);
-            self.memory.insert(key, Arc::clone(&entry), &self.epochs);
+            self.memory.insert(key, &entry, &self.epochs);
             if !self.epochs.unbroken(key.place, since) {
                 self.memory.remove(key, &entry);
             }
             resource = Some(match resource {
-                Some(resource) => resource.with(key, entry, &self.epochs),
-                None => Resource::new(key, entry),
+                Some(resource) => resource.with(key, &entry, &self.epochs),
+                None => Resource::new(key, &entry),
             });
         }
         Ok(resource.map(Arc::new))
@@ -181,7 +186,7 @@ impl Inner {
         match disk.open_body(file, self.memory.largest()).await {
             Ok(OpenBody::Whole(bytes)) => {
                 let entry = Arc::new(entry.with_body(Stored::Bytes(bytes.clone())));
-                self.memory.insert(key, Arc::clone(&entry), &self.epochs);
+                self.memory.insert(key, &entry, &self.epochs);
                 if !self.epochs.unbroken(key.place, since) {
                     self.memory.remove(key, &entry);
                 }
@@ -242,13 +247,13 @@ fn bypass(request: &CacheRequest<'_>) -> Option<Bypass> {
 fn decide(
     request: &CacheRequest<'_>,
     asked: &RequestDirectives,
-    (key, since): (&Key, u64),
+    (own, since): (bool, u64),
     entry: &Arc<Entry>,
     body: HitBody,
     origin: Origin,
 ) -> Lookup {
     let (entry, now_ms) = (Arc::clone(entry), request.now_ms);
-    let mut hit = Hit { entry, key: key.clone(), body, origin, why: Validate::Stale, now_ms, since };
+    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, since };
     match control::reuse(&hit.entry.policy, asked, request.options, request.now_ms) {
         Reuse::Fresh => Lookup::Fresh(hit),
         Reuse::Stale => {

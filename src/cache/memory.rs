@@ -55,7 +55,7 @@ impl Memory {
     }
 
     /// Keeps a response beside the resource's others; false when it is too large.
-    pub fn insert(&self, key: &Key, entry: Arc<Entry>, epochs: &Epochs) -> bool {
+    pub fn insert(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs) -> bool {
         let _turn = self.turn(key);
         let next = match self.resources.peek(&key.id) {
             Some(resource) => resource.with(key, entry, epochs),

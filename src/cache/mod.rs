@@ -151,13 +151,13 @@ impl Cache {
 impl Inner {
     /// Keeps a response in both tiers; false when neither takes it, or what it stands for was
     /// invalidated since it began.
-    fn store(&self, key: &key::Key, entry: Arc<entry::Entry>, to_disk: bool) -> bool {
-        let on_disk = to_disk && self.disk.as_ref().is_some_and(|disk| disk.put(key, &entry));
-        let in_memory = self.memory.insert(key, Arc::clone(&entry), &self.epochs);
+    fn store(&self, key: &key::Key, entry: &Arc<entry::Entry>, to_disk: bool) -> bool {
+        let on_disk = to_disk && self.disk.as_ref().is_some_and(|disk| disk.put(key, entry));
+        let in_memory = self.memory.insert(key, entry, &self.epochs);
         // Looked at after it is in, so that a purge either sees it there or is seen here.
         let unbroken = self.epochs.unbroken(key.place, entry.since);
         if !unbroken {
-            self.memory.remove(key, &entry);
+            self.memory.remove(key, entry);
         }
         let kept = unbroken && (in_memory || on_disk);
         CacheStats::add(if kept { &self.stats.stores } else { &self.stats.abandoned });
@@ -179,4 +179,4 @@ fn random_seed() -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

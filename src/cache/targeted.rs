@@ -27,10 +27,9 @@ fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectiv
         match value {
             Value::False => {}
             Value::True => found.take(key, None),
-            Value::Content(content) => found.take(key, Some(content)),
             // A number in quotes is not an integer (RFC 9213, 2.1), so it is read as invalid.
             Value::String(content) if content.iter().all(u8::is_ascii_digit) => found.take(key, Some(b"\"")),
-            Value::String(content) => found.take(key, Some(content)),
+            Value::String(content) | Value::Content(content) => found.take(key, Some(content)),
         }
     }
     Some(found)

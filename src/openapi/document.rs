@@ -8,8 +8,10 @@ use std::{
 };
 
 use super::{
-    Loader, json,
-    value::{Duplicate, Node, Tree},
+    Loader,
+    builder::Duplicate,
+    json,
+    value::{Node, Tree},
     yaml,
 };
 use crate::diagnostic::{Code, Diagnostic, Place, codes};

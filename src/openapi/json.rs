@@ -4,8 +4,9 @@
 //! places of a key that is there twice. Strict, but for lone surrogates, which become U+FFFD.
 
 use super::{
+    builder::{Builder, Duplicate, Open},
     document::{Fault, MAX_DEPTH},
-    value::{Builder, Duplicate, Open, Span, Tree},
+    value::{Span, Tree},
 };
 
 /// Reads one JSON text; the error says where and what.

@@ -3,14 +3,16 @@
 //! Pure: what it needs of other files comes through a [`Loader`]. One bad field costs one operation and
 //! gives a diagnostic with its place; only what `INDEX`-like document rules name costs the document.
 
+mod builder;
 pub mod dialect;
 pub mod document;
 pub mod effective;
+mod item;
 mod json;
 pub mod listing;
 mod operation;
 mod parameter;
-pub mod path;
+mod path;
 mod reference;
 mod report;
 mod schema;
@@ -230,7 +232,7 @@ pub fn import(bytes: &[u8], options: &Options, loader: &dyn Loader) -> Imported 
     };
     let version = match dialect::detect(files.root()) {
         Ok(version) => version,
-        Err(diagnostic) => return (None, vec![diagnostic]),
+        Err(diagnostic) => return (None, vec![*diagnostic]),
     };
     let (api, diagnostics) = {
         let mut cx = Context::new(&files, version, options);
@@ -246,7 +248,9 @@ fn interpret<'a>(cx: &mut Context<'a>, root: Node<'a>) -> Option<Api> {
     dialect::check_version(cx, root);
     let paths = root.get("paths");
     let required = matches!(cx.version, Version::V2_0 | Version::V3_0);
-    if required && paths.is_none_or(|p| !p.is_object() && !(p.is_array() && p.items().len() == 0)) {
+    // An empty list is what PHP makes of an empty object.
+    let usable = |paths: Node<'_>| paths.is_object() || (paths.is_array() && paths.items().len() == 0);
+    if required && !paths.is_some_and(usable) {
         let title = format!("the description has no `paths`, which {} requires", cx.version.as_str());
         let at = paths.map_or(At::Value(root), |_| At::Key(root, "paths"));
         cx.refuse(codes::PATHS_MISSING, at, title, "add them, or write `paths: {}` when there is truly none");
@@ -257,7 +261,6 @@ fn interpret<'a>(cx: &mut Context<'a>, root: Node<'a>) -> Option<Api> {
             codes::INFO_MISSING,
             At::Value(root),
             "the description has no `info`",
-            "",
             "add `info: { title: …, version: … }`",
         );
     }
@@ -274,7 +277,7 @@ fn interpret<'a>(cx: &mut Context<'a>, root: Node<'a>) -> Option<Api> {
         operations: Vec::new(),
         servers,
         security_schemes: Vec::new(),
-        extension: operation::extension(root),
+        extension: operation::extension(root, &mut 0),
         counts: Counts::default(),
         documents: Arc::new([]),
     };
@@ -293,12 +296,12 @@ fn conclude(cx: &mut Context<'_>, root: Node<'_>, api: &Api, server_named: bool)
         let title = "the description does not say which server it is of";
         let help =
             "name it: `--upstream http://127.0.0.1:9000`, or add `servers` (2.0: `host`) to the description";
-        cx.warn(codes::NO_SERVER, At::Value(root), title, "", help);
+        cx.warn(codes::NO_SERVER, At::Value(root), title, help);
     }
     let paths = root.get("paths").map_or(At::Value(root), |_| At::Key(root, "paths"));
     if api.counts.declared == 0 {
         let title = "the description declares no operation, so there is nothing to route";
-        cx.warn(codes::NO_OPERATIONS, paths, title, "", "add operations under `paths`");
+        cx.warn(codes::NO_OPERATIONS, paths, title, "add operations under `paths`");
     } else if api.operations.is_empty() {
         let title = format!("none of the {} declared operations can be routed", api.counts.declared);
         cx.refuse(codes::NO_OPERATION_USABLE, paths, title, "the warnings beside this error say why");

@@ -18,6 +18,9 @@ use crate::diagnostic::codes;
 /// A schema of a parameter is kept up to this many values.
 const SCHEMA_BUDGET: usize = 2_000;
 
+/// No route needs more conditions of one kind.
+const MAX_CONDITIONS: usize = 64;
+
 /// A parameter and where it is declared.
 #[derive(Clone)]
 pub struct Declared<'a> {
@@ -60,7 +63,7 @@ impl<'a> Parameters<'a> {
         if self.known.insert(list.key(), None).is_none() {
             let title = format!("`parameters` is {}, not a list, and is ignored", list.describe());
             let help = "write the parameters as a list, each with `name` and `in`";
-            cx.warn(codes::PARAMETER_INVALID, At::Key(owner, "parameters"), title, "", help);
+            cx.warn(codes::PARAMETER_INVALID, At::Key(owner, "parameters"), title, help);
         }
     }
 
@@ -74,7 +77,7 @@ impl<'a> Parameters<'a> {
             // The other ways to be lost are told where all references are walked.
             Err(lost @ Lost::Circle) => {
                 let title = format!("the parameter `{}` {}", reference::reference(node)?, lost.reason());
-                cx.warn(codes::REF_UNRESOLVED, At::Value(node), title, "", lost.help());
+                cx.warn(codes::REF_UNRESOLVED, At::Value(node), title, lost.help());
                 None
             }
             Err(_) => None,
@@ -88,7 +91,7 @@ fn read<'a>(cx: &mut Context<'a>, node: Node<'a>) -> Option<Declared<'a>> {
     let invalid = |cx: &mut Context<'a>, title: String| {
         let help =
             "a parameter is an object with a `name` and an `in`: `path`, `query`, `header` or `cookie`";
-        cx.warn(codes::PARAMETER_INVALID, At::Value(node), title, "", help);
+        cx.warn(codes::PARAMETER_INVALID, At::Value(node), title, help);
     };
     if !node.is_object() {
         invalid(cx, format!("a parameter is {} and is ignored", node.describe()));
@@ -116,7 +119,7 @@ fn read<'a>(cx: &mut Context<'a>, node: Node<'a>) -> Option<Declared<'a>> {
     if location == Location::Header && cx.version != Version::V2_0 && is_ignored(name) {
         let title = format!("the header `{name}` is declared as a parameter, which has no effect");
         let help = "media types stand in `content`, credentials in `security`; remove the parameter";
-        cx.warn(codes::HEADER_PARAMETER_IGNORED, At::Value(node), title, "", help);
+        cx.warn(codes::HEADER_PARAMETER_IGNORED, At::Value(node), title, help);
     }
     let required = node.get("required").is_some_and(|r| r.scalar() == Some("true"));
     let (style, explode) = style(cx.version, node, location);
@@ -187,6 +190,9 @@ pub fn add_conditions(conditions: &mut Conditions, declared: &[Declared<'_>], ve
             _ => continue,
         };
         let Some(value) = only_value(&parameter.schema) else { continue };
+        if list.len() >= MAX_CONDITIONS {
+            continue;
+        }
         if !list.iter().any(|(name, _)| same(name, &parameter.name)) {
             list.push((parameter.name.clone(), value));
         }

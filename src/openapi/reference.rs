@@ -179,10 +179,10 @@ fn within<'a>(root: Node<'a>, fragment: &str) -> Option<Node<'a>> {
 fn within_schema<'a>(from: Node<'a>, fragment: &str) -> Option<Node<'a>> {
     let mut node = Some(from);
     while let Some(here) = node {
-        if here.str("$id").is_some() {
-            if let Some(found) = within(here, fragment) {
-                return Some(found);
-            }
+        if here.str("$id").is_some()
+            && let Some(found) = within(here, fragment)
+        {
+            return Some(found);
         }
         node = here.parent();
     }

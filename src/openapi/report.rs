@@ -1,6 +1,6 @@
 //! Collects what the importer has to say: each finding with its place, at most so many of one kind.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::collections::HashMap;
 
 use super::{
     Version,
@@ -26,20 +26,13 @@ impl<'a> Context<'a> {
     }
 
     /// A finding that does not stop the import.
-    pub fn warn(
-        &mut self,
-        code: Code,
-        at: At<'_>,
-        title: impl Into<String>,
-        label: impl Into<Cow<'static, str>>,
-        help: impl Into<String>,
-    ) {
+    pub fn warn(&mut self, code: Code, at: At<'_>, title: impl Into<String>, help: impl Into<String>) {
         let count = self.counts.entry(code.slug).or_default();
         *count += 1;
         if *count <= KEEP {
             let place = self.files.place(at);
-            let warning = Diagnostic::warning(code, title).at(place).label(label.into());
-            self.found.push(warning.help(help));
+            let warning = Diagnostic::warning(code, title).at(place).help(help);
+            self.found.push(warning);
         }
     }
 
@@ -61,4 +54,13 @@ impl<'a> Context<'a> {
         crate::diagnostic::sort(&mut self.found);
         self.found
     }
+}
+
+/// Hostile and generated names are endless; messages are not.
+pub fn short(text: &str) -> String {
+    const KEEP: usize = 120;
+    if text.chars().count() <= KEEP {
+        return text.to_owned();
+    }
+    text.chars().take(KEEP).chain(['…']).collect()
 }

@@ -32,17 +32,11 @@ pub fn check(cx: &mut Context<'_>, patterns: &mut Patterns, at: At<'_>, node: No
         Kind::Bool(_) => {
             let title =
                 format!("a schema is {}, which {} does not know", node.describe(), cx.version.as_str());
-            return cx.warn(codes::SCHEMA_OF_OTHER_VERSION, at, title, "", "write `{}` for any value");
+            return cx.warn(codes::SCHEMA_OF_OTHER_VERSION, at, title, "write `{}` for any value");
         }
         _ => {
             let title = format!("a schema is {}", node.describe());
-            return cx.warn(
-                codes::SCHEMA_INVALID,
-                at,
-                title,
-                "",
-                "write a schema object; `{}` allows any value",
-            );
+            return cx.warn(codes::SCHEMA_INVALID, at, title, "write a schema object; `{}` allows any value");
         }
     }
     if let Some(kind) = node.get("type") {
@@ -50,14 +44,13 @@ pub fn check(cx: &mut Context<'_>, patterns: &mut Patterns, at: At<'_>, node: No
     }
     if let Some((key, why)) = foreign_keyword(cx.version, node) {
         let title = format!("`{key}` is not a keyword of schemas in {}", cx.version.as_str());
-        cx.warn(codes::SCHEMA_OF_OTHER_VERSION, At::Key(node, key), title, "", why);
+        cx.warn(codes::SCHEMA_OF_OTHER_VERSION, At::Key(node, key), title, why);
     }
-    if let Some(pattern) = node.str("pattern") {
-        if let Some(reason) = patterns.fault(pattern) {
-            let title = format!("the pattern cannot be run in bounded time: {reason}");
-            let help = "it is not checked; write it without look-around and references back";
-            cx.warn(codes::PATTERN_UNSUPPORTED, At::Key(node, "pattern"), title, "", help);
-        }
+    let fault = node.str("pattern").and_then(|pattern| patterns.fault(pattern));
+    if let Some(reason) = fault {
+        let title = format!("the pattern cannot be run in bounded time: {reason}");
+        let help = "it is not checked; write it without look-around and references back";
+        cx.warn(codes::PATTERN_UNSUPPORTED, At::Key(node, "pattern"), title, help);
     }
 }
 
@@ -72,20 +65,13 @@ fn check_type(cx: &mut Context<'_>, node: Node<'_>, kind: Node<'_>) {
                 codes::SCHEMA_OF_OTHER_VERSION,
                 at,
                 title,
-                "",
                 "write `nullable: true` (3.0) or `x-nullable: true` (2.0)",
             );
         }
         Kind::String("file") if cx.version == Version::V2_0 => {}
         Kind::String("file") => {
             let title = "the type `file` is not known since 3.0";
-            cx.warn(
-                codes::SCHEMA_OF_OTHER_VERSION,
-                at,
-                title,
-                "",
-                "write `type: string` with `format: binary`",
-            );
+            cx.warn(codes::SCHEMA_OF_OTHER_VERSION, at, title, "write `type: string` with `format: binary`");
         }
         Kind::String(text) if unknown(text) => {
             let near = crate::diagnostic::suggest(text, TYPES.iter().copied());
@@ -93,23 +79,17 @@ fn check_type(cx: &mut Context<'_>, node: Node<'_>, kind: Node<'_>) {
                 || format!("types are {}", TYPES.join(", ")),
                 |n| format!("did you mean `{n}`?"),
             );
-            cx.warn(codes::SCHEMA_INVALID, at, format!("`{text}` is not a type of schemas"), "", help);
+            cx.warn(codes::SCHEMA_INVALID, at, format!("`{text}` is not a type of schemas"), help);
         }
         Kind::String(_) => {}
         Kind::Array if !modern => {
             let title = format!("a list of types is not known in {}", cx.version.as_str());
-            cx.warn(
-                codes::SCHEMA_OF_OTHER_VERSION,
-                at,
-                title,
-                "",
-                "state one type; for more use `anyOf` (3.0)",
-            );
+            cx.warn(codes::SCHEMA_OF_OTHER_VERSION, at, title, "state one type; for more use `anyOf` (3.0)");
         }
         Kind::Array if kind.items().all(|t| t.as_str().is_some_and(|t| !unknown(t))) => {}
         _ => {
             let title = format!("the type of a schema is {}", kind.describe());
-            cx.warn(codes::SCHEMA_INVALID, at, title, "", format!("types are {}", TYPES.join(", ")));
+            cx.warn(codes::SCHEMA_INVALID, at, title, format!("types are {}", TYPES.join(", ")));
         }
     }
 }

@@ -29,7 +29,7 @@ impl Security {
                         format!("the security scheme `{name}` is {kind}, which cannot be checked here");
                     let help = "its operations stay closed where security is checked; \
                                 use another scheme, or `security: pass` to leave the check to the upstream";
-                    cx.warn(codes::SECURITY_UNSUPPORTED, At::Key(map, name), title, "", help);
+                    cx.warn(codes::SECURITY_UNSUPPORTED, At::Key(map, name), title, help);
                 }
                 schemes.push((name.to_owned(), scheme));
             }
@@ -82,7 +82,7 @@ impl Security {
         let nearest = crate::diagnostic::suggest(name, self.schemes.iter().map(|(n, _)| n.as_str()));
         let hint = nearest.map_or_else(String::new, |n| format!("did you mean `{n}`? "));
         let help = format!("{hint}until it is defined, its operations are closed where security is checked");
-        cx.warn(codes::SECURITY_UNDEFINED, at, title, "", help);
+        cx.warn(codes::SECURITY_UNDEFINED, at, title, help);
     }
 }
 

@@ -54,7 +54,7 @@ pub fn swagger(cx: &mut Context<'_>, root: Node<'_>, schemes: Option<Node<'_>>) 
 fn one(cx: &mut Context<'_>, node: Node<'_>) -> Option<Server> {
     let Some(url) = node.get("url").and_then(Node::as_str).or_else(|| node.as_str()) else {
         let help = "write `url: https://…`, or remove it";
-        cx.warn(codes::SERVER_UNUSABLE, At::Value(node), "a server has no `url` and is left out", "", help);
+        cx.warn(codes::SERVER_UNUSABLE, At::Value(node), "a server has no `url` and is left out", help);
         return None;
     };
     let mut faults = Vec::new();
@@ -105,16 +105,13 @@ fn expand(url: &str, variables: Option<Node<'_>>, options: &Options, faults: &mu
 /// A server from its URL with variables replaced.
 pub fn server(url: String, options: &Options) -> Server {
     let base_path = |path: &str| path.trim_end_matches('/').to_owned();
-    let usable = match split(&url) {
-        Some((_, authority, _)) if fault(&url).is_none() && !authority.is_empty() => {
-            url::Url::parse(&url).ok()
-        }
-        Some(_) => None,
-        None if fault(&url).is_none() => options.base_url.as_ref().and_then(|base| {
+    let usable = match (fault(&url), split(&url)) {
+        (Some(_), _) => None,
+        (None, Some(_)) => url::Url::parse(&url).ok(),
+        (None, None) => options.base_url.as_ref().and_then(|base| {
             let joined = url::Url::parse(base).ok()?.join(&url).ok()?;
             matches!(joined.scheme(), "http" | "https").then_some(joined)
         }),
-        None => None,
     };
     match usable {
         Some(parsed) => {
@@ -199,11 +196,11 @@ fn judge(cx: &mut Context<'_>, at: At<'_>, server: &Server, mut faults: Vec<Stri
         if server.url.starts_with("//") || bare_host {
             let title = format!("the server `{url}` has no scheme");
             let help = "write `https:` or `http://` in front of it, or give `--upstream URL`";
-            cx.warn(codes::SERVER_WITHOUT_SCHEME, at, title, "", help);
+            cx.warn(codes::SERVER_WITHOUT_SCHEME, at, title, help);
         } else {
             let title = format!("the server `{url}` is relative to the address of the description");
             let help = "import the description from its URL, or give `--upstream URL`";
-            cx.warn(codes::RELATIVE_SERVER, at, title, "", help);
+            cx.warn(codes::RELATIVE_SERVER, at, title, help);
         }
     }
     if let Some(fault) = faults.first() {
@@ -213,7 +210,7 @@ fn judge(cx: &mut Context<'_>, at: At<'_>, server: &Server, mut faults: Vec<Stri
         } else {
             "correct it, take another one with `--server N`, or give `--upstream URL`"
         };
-        cx.warn(codes::SERVER_UNUSABLE, at, title, "", help);
+        cx.warn(codes::SERVER_UNUSABLE, at, title, help);
     }
 }
 

@@ -275,7 +275,7 @@ fn what_is_no_description_is_refused_with_a_reason() {
         ("paths: {}\n", "version-unsupported", "not state its version"),
         ("openapi: 4.0.0\npaths: {}\n", "version-unsupported", "4.0.0"),
         ("{\"openapi\": \"3.0.0\", \"paths\": {\"/a\": {\"get\"", "parse", "ends in the middle"),
-        ("{\"openapi\": \"3.0.0\",}", "parse", "a key in double quotes"),
+        ("{\"openapi\": \"3.0.0\",, }", "parse", "a key in double quotes"),
         ("\u{feff}{\"openapi\": \"3.0.0\", \"openapi\": 1}", "duplicate-key", "same line, column 2"),
         ("openapi: 3.0.0\npaths:\n\t/a: {}\n", "parse", "YAML"),
     ] {

@@ -56,28 +56,26 @@ use What::{
 fn child(what: What, key: &str, version: Version) -> Option<(What, As)> {
     let swagger = version == Version::V2_0;
     Some(match (what, key) {
-        (Root, "paths" | "webhooks") => (PathItem, Map),
+        (Root, "paths" | "webhooks") | (Components, "pathItems") => (PathItem, Map),
         (Root, "components") if !swagger => (Components, One),
-        (Root, "definitions") => (Schema, Map),
+        (Root, "definitions") | (Components, "schemas") => (Schema, Map),
         (Root | Components, "parameters") => (Parameter, Map),
         (Root | Components, "responses") | (Operation, "responses") => (Response, Map),
         (Root, "securityDefinitions") | (Components, "securitySchemes") => (SecurityScheme, Map),
-        (Components, "schemas") => (Schema, Map),
         (Components, "requestBodies") => (RequestBody, Map),
         (Components | Response | Encoding, "headers") => (Header, Map),
         (Components | Operation, "callbacks") => (Callback, Map),
-        (Components, "pathItems") => (PathItem, Map),
-        (Components, "mediaTypes") => (MediaType, Map),
         (Components | Response, "links") => (Leaf, Map),
         (Components | MediaType | Parameter | Header, "examples") if !swagger => (Leaf, Map),
         (PathItem | Operation, "parameters") => (Parameter, List),
         (PathItem, "additionalOperations") => (Operation, Map),
         (PathItem, key) if is_method(key) => (Operation, One),
         (Operation, "requestBody") => (RequestBody, One),
-        (Parameter | Header | Response | MediaType, "schema") => (Schema, One),
-        (MediaType, "itemSchema") => (Schema, One),
+        (Parameter | Header | Response | MediaType, "schema") | (MediaType, "itemSchema") => (Schema, One),
         (Parameter | Header, "items") if swagger => (Schema, One),
-        (Parameter | Header | RequestBody | Response, "content") => (MediaType, Map),
+        (Parameter | Header | RequestBody | Response, "content") | (Components, "mediaTypes") => {
+            (MediaType, Map)
+        }
         (MediaType | Encoding, "encoding") => (Encoding, Map),
         (MediaType | Encoding, "prefixEncoding") => (Encoding, List),
         (MediaType | Encoding, "itemEncoding") => (Encoding, One),
@@ -183,14 +181,14 @@ impl<'a> Walker<'a> {
                 if what == Schema && !value.is_array() {
                     let At::Key(node, key) = at else { return };
                     let title = format!("`{key}` is {}", value.describe());
-                    cx.warn(codes::SCHEMA_INVALID, At::Key(node, key), title, "", "write schemas there");
+                    cx.warn(codes::SCHEMA_INVALID, At::Key(node, key), title, "write schemas there");
                 }
                 value.items().for_each(|item| self.push(what, At::Value(item), item));
             }
             Map => {
                 if what == Schema && !value.is_object() && !value.is_null() && !is_empty_list(value) {
                     let title = format!("schemas by name are due here, not {}", value.describe());
-                    cx.warn(codes::SCHEMA_INVALID, at, title, "", "write an object: `name: { type: … }`");
+                    cx.warn(codes::SCHEMA_INVALID, at, title, "write an object: `name: { type: … }`");
                 }
                 for (name, member) in value.members() {
                     let data =
@@ -218,7 +216,7 @@ impl<'a> Walker<'a> {
                     if lost == Lost::Outside { codes::REF_OUTSIDE_FOLDER } else { codes::REF_UNRESOLVED };
                 let short: String = text.chars().take(200).collect();
                 let title = format!("the reference `{short}` {}", lost.reason());
-                cx.warn(code, At::Key(node, "$ref"), title, "", lost.help());
+                cx.warn(code, At::Key(node, "$ref"), title, lost.help());
             }
             Err(_) => {}
         }
@@ -232,7 +230,7 @@ fn is_empty_list(node: Node<'_>) -> bool {
 fn body(cx: &mut Context<'_>, at: At<'_>, node: Node<'_>) {
     if node.get("content").is_none_or(|content| content.members().len() == 0) {
         let title = "a request body does not say what content it has";
-        cx.warn(codes::BODY_WITHOUT_CONTENT, at, title, "", "add `content: { application/json: {} }`");
+        cx.warn(codes::BODY_WITHOUT_CONTENT, at, title, "add `content: { application/json: {} }`");
     }
 }
 
@@ -247,13 +245,7 @@ fn media_type(cx: &mut Context<'_>, at: At<'_>, name: &str) {
     }
     let short: String = name.chars().take(80).collect();
     let title = format!("`{short}` is not a media type");
-    cx.warn(
-        codes::MEDIA_TYPE_INVALID,
-        at,
-        title,
-        "",
-        "write it as `type/subtype`, such as `application/json`",
-    );
+    cx.warn(codes::MEDIA_TYPE_INVALID, at, title, "write it as `type/subtype`, such as `application/json`");
 }
 
 /// What other gateways keep in descriptions, by the start of their keys.
@@ -265,7 +257,7 @@ fn foreign_extensions(cx: &mut Context<'_>, what: What, node: Node<'_>) {
         if what == Root && key == "x-ms-paths" {
             let title = "the paths under `x-ms-paths` are not imported";
             let help = "move them to `paths`; a `?name=value` in a path is routed as a condition";
-            cx.warn(codes::X_MS_PATHS_IGNORED, At::Key(node, key), title, "", help);
+            cx.warn(codes::X_MS_PATHS_IGNORED, At::Key(node, key), title, help);
         }
         // Beside a scheme this only names what the scheme is made of.
         if key == "x-amazon-apigateway-authtype" {
@@ -276,7 +268,7 @@ fn foreign_extensions(cx: &mut Context<'_>, what: What, node: Node<'_>) {
         if let Some((_, name)) = whose {
             let title = format!("`{key}` of {name} is not carried over");
             let help = "state what it stands for under `x-gatewright` or in the configuration";
-            cx.warn(codes::FOREIGN_EXTENSION, At::Key(node, key), title, "", help);
+            cx.warn(codes::FOREIGN_EXTENSION, At::Key(node, key), title, help);
         }
     }
 }

@@ -12,8 +12,9 @@ use std::{
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as Place, Tag};
 
 use super::{
+    builder::{Builder, Duplicate, Extent, Open},
     document::{Fault, MAX_DEPTH},
-    value::{Builder, Duplicate, Extent, Open, Span, Tree},
+    value::{Span, Tree},
 };
 use crate::diagnostic::codes;
 
@@ -196,7 +197,7 @@ impl<'t> Reader<'t> {
 
     fn scalar(
         &mut self,
-        text: &Cow<'t, str>,
+        text: &str,
         style: ScalarStyle,
         tag: Option<&Tag>,
         anchor: usize,
@@ -278,12 +279,10 @@ impl<'t> Reader<'t> {
     }
 
     /// A part of the source where the parser borrowed it, else a copy.
-    fn span(&mut self, text: &Cow<'t, str>) -> Span {
-        if let Cow::Borrowed(part) = text {
-            let start = (part.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
-            if self.text.get(start..start.saturating_add(part.len())) == Some(part) {
-                return Span::source(start..start + part.len());
-            }
+    fn span(&mut self, text: &str) -> Span {
+        let start = (text.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
+        if self.text.get(start..start.saturating_add(text.len())) == Some(text) {
+            return Span::source(start..start + text.len());
         }
         self.builder.extra(text)
     }

@@ -11,7 +11,7 @@ pub mod rate_limit;
 pub mod security;
 pub mod strip;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use smallvec::SmallVec;
@@ -85,7 +85,7 @@ pub struct Findings {
     /// Who calls, once a credential was accepted.
     pub caller: Option<Caller>,
     /// Credentials that were checked here: not to be forwarded.
-    pub strip: Strip,
+    pub strip: Option<Arc<Strip>>,
     /// Fields of the answer, whoever gives it; each replaces a field of that name.
     pub response_headers: SmallVec<[(HeaderName, HeaderValue); 2]>,
     /// Counted calls to give back ([`crate::counter::Limiters::give_back`]) when the cache answers.

@@ -171,13 +171,18 @@ impl RateLimit {
 
     /// The value of `RateLimit`: what is left of each limit and the seconds until it is whole again.
     fn standing(&self, admission: &Admission) -> HeaderValue {
-        let mut value = String::with_capacity(self.limits.len() * 32);
+        // Written for every request: no formatting, one allocation.
+        let mut value: SmallVec<[u8; 128]> = SmallVec::new();
+        let mut digits = itoa::Buffer::new();
         for (limit, standing) in self.limits.iter().zip(&admission.standings) {
-            let comma = if value.is_empty() { "" } else { ", " };
-            let (left, reset) = (standing.remaining, seconds_up(standing.reset));
-            let _ = write!(value, "{comma}\"{}\";r={left};t={reset}", limit.name);
+            value.extend_from_slice(if value.is_empty() { b"\"" } else { b", \"" });
+            value.extend_from_slice(limit.name.as_bytes());
+            value.extend_from_slice(b"\";r=");
+            value.extend_from_slice(digits.format(standing.remaining).as_bytes());
+            value.extend_from_slice(b";t=");
+            value.extend_from_slice(digits.format(seconds_up(standing.reset)).as_bytes());
         }
-        HeaderValue::try_from(value).expect("invariant: names are checked, the rest is digits")
+        HeaderValue::from_bytes(&value).expect("invariant: names are checked, the rest is digits")
     }
 
     fn refusal(&self, admission: &Admission) -> Problem {

@@ -10,7 +10,7 @@ mod challenge;
 mod compile;
 
 pub use super::credentials::Place;
-pub use compile::{Compiled, Config, Demand, Gap, Mode, Requirement, Scheme, warnings};
+pub use compile::{Compiled, Config, Demand, Gap, Mode, OWN_KEY, Requirement, Scheme, warnings};
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -28,8 +28,10 @@ pub struct Security {
     mode: Mode,
     realm: String,
     rule: Rule,
-    /// What is not forwarded: every place at which the rule reads credentials.
-    strip: Strip,
+    /// Every place at which the rule reads credentials.
+    reads: Arc<Strip>,
+    /// They go to the upstream all the same.
+    forward: bool,
     consumers: Arc<Consumers>,
     tokens: Option<Arc<Tokens>>,
 }
@@ -89,7 +91,7 @@ impl Security {
             Rule::Closed { scheme } => return closed(scheme).into(),
             Rule::AnyOf { alternatives, optional } => (alternatives, *optional),
         };
-        cx.found.strip = self.strip.clone();
+        cx.found.strip = (!self.forward).then(|| Arc::clone(&self.reads));
         let mut worst = Failure::Never;
         for checks in alternatives {
             match self.meet(checks, cx).await {
@@ -210,7 +212,7 @@ impl Security {
     }
 
     fn reads_query(&self, name: &str) -> bool {
-        self.strip.query.iter().any(|read| &**read == name)
+        self.reads.query.iter().any(|read| &**read == name)
     }
 
     fn refusal(&self, failure: Failure) -> Problem {

@@ -83,7 +83,10 @@ pub(super) fn decoded(text: &str) -> Cow<'_, [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::policy::credentials::{Place, Presented};
 
     fn strip() -> Strip {
         Strip {
@@ -107,6 +110,28 @@ mod tests {
         ];
         for (query, expected) in rows {
             assert_eq!(strip().query(query).as_deref(), expected, "{query}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is sent: what was read as a credential cannot be read any more, and nothing else is touched.
+        #[test]
+        fn what_is_stripped_cannot_be_read_any_more(query in "([a-c%_=&+\\[\\]]|api_key|%61pi_key|api%5fkey){0,30}") {
+            let (place, none) = (Place::Query("api_key".into()), HeaderMap::new());
+            let stripped = strip().query(&query).map(Cow::into_owned);
+            prop_assert_eq!(place.read(&none, stripped.as_deref()), Presented::Nothing);
+            let kept = query.split('&').filter(|pair| pair_name(pair) != &b"api_key"[..]);
+            let kept: Vec<&str> = kept.collect();
+            prop_assert_eq!(stripped.unwrap_or_default(), kept.join("&"));
+        }
+
+        #[test]
+        fn no_cookie_escapes_either(cookie in "([ab;= ,]|session|session=){0,20}") {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::COOKIE, HeaderValue::from_str(&cookie).unwrap());
+            strip().apply(&mut headers);
+            let place = Place::Cookie("session".into());
+            prop_assert_eq!(place.read(&headers, None), Presented::Nothing);
         }
     }
 

@@ -8,6 +8,8 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,9 @@ use crate::cache::invalidate::{Purge, Scope};
 
 /// More purges than this become one of everything: it keeps the list short and errs on the safe side.
 const MAX_RULES: usize = 1000;
+
+/// An instance that is just ending is waited for.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
 
 const MAX_META_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -182,14 +187,18 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(Unlocked::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut owner = String::new();
-                let _ = (&mut file).take(20).read_to_string(&mut owner);
-                return Err(Unlocked::Taken(owner.trim().to_owned()));
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_WAIT / 20),
+                Err(TryLockError::WouldBlock) => {
+                    let mut owner = String::new();
+                    let _ = (&mut file).take(20).read_to_string(&mut owner);
+                    return Err(Unlocked::Taken(owner.trim().to_owned()));
+                }
+                Err(TryLockError::Error(error)) => return Err(Unlocked::Io(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(Unlocked::Io(error)),
         }
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(Unlocked::Io)?;
         Ok(Self { _file: file })

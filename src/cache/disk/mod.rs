@@ -249,7 +249,7 @@ impl Disk {
     /// Queues a response to be written; false when it is skipped.
     pub fn put(&self, key: &Key, entry: &Arc<Entry>) -> bool {
         entry.in_generation(self.generation().max(1));
-        let taken = self.shared.queue.write(Write::Entry(key.clone(), Arc::clone(entry)));
+        let taken = self.shared.queue.write(Write::Entry(Box::new(key.clone()), Arc::clone(entry)));
         if !taken {
             CacheStats::add(&self.shared.stats.disk_writes_skipped);
         }
@@ -358,3 +358,6 @@ fn damaged(dir: &Path, why: &str) -> Diagnostic {
         .label(why)
         .help("nothing to do: it fills again; if it comes back, check the disk")
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ const BATCH: usize = 64;
 
 /// A write that may be skipped.
 pub enum Write {
-    Entry(Key, Arc<Entry>),
+    Entry(Box<Key>, Arc<Entry>),
     /// Copies a record of the older generation that is still asked for into the current one.
     Promote(DiskKey),
     /// Removes one record; its place in the row matters, since it may follow a write of the same.

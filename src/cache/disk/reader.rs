@@ -47,7 +47,7 @@ pub enum Opened {
 }
 
 enum Job {
-    Find { key: Key, since: u64, reply: oneshot::Sender<Result<Vec<Entry>, Late>> },
+    Find { key: Box<Key>, since: u64, reply: oneshot::Sender<Result<Vec<Entry>, Late>> },
     Open { file: BodyFile, whole: u64, reply: oneshot::Sender<Result<Opened, Late>> },
     Blocks { open: OpenFile, first: u64, count: u64, reply: oneshot::Sender<io::Result<Bytes>> },
 }
@@ -73,7 +73,7 @@ impl Readers {
 
     pub async fn find(&self, key: &Key, since: u64, limit: Duration) -> Result<Vec<Entry>, Late> {
         let (reply, answer) = oneshot::channel();
-        self.send(key.id as usize, Job::Find { key: key.clone(), since, reply })?;
+        self.send(key.id as usize, Job::Find { key: Box::new(key.clone()), since, reply })?;
         wait(answer, limit).await?
     }
 

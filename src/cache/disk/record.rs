@@ -74,7 +74,6 @@ pub fn encode(key: &[u8], entry: &Entry, body: Placed<'_>, seed: u64) -> Vec<u8>
         long(&mut out, name.as_str().as_bytes());
         long(&mut out, value.as_bytes());
     }
-    long(&mut out, entry.before.as_deref().unwrap_or_default());
     match body {
         Placed::Here(bytes) => {
             out.push(0);
@@ -126,13 +125,12 @@ pub fn decode(record: &[u8], generation: u64, seed: u64) -> Option<Decoded> {
         let name = HeaderName::from_bytes(reader.long()?).ok()?;
         headers.append(name, HeaderValue::from_bytes(reader.long()?).ok()?);
     }
-    let before = Some(reader.long()?).filter(|b| !b.is_empty()).map(Box::from);
     let body = match reader.byte()? {
         0 => Stored::Bytes(Bytes::copy_from_slice(reader.long()?)),
         1 => Stored::File(BodyFile { generation, name: reader.number()?, len: reader.number()? }),
         _ => return None,
     };
-    let entry = Entry::from_parts(Vary::from_fields(vary), policy, status, headers, before, body, since);
+    let entry = Entry::from_parts(Vary::from_fields(vary), policy, status, headers, body, since);
     reader.0.is_empty().then_some(Decoded { key, entry })
 }
 
@@ -189,6 +187,7 @@ mod tests {
     fn entry() -> Entry {
         let headers = HeaderMap::from_iter([
             (http::header::ETAG, HeaderValue::from_static("\"a\"")),
+            (crate::cache::status::CACHE_STATUS, HeaderValue::from_static("up; hit")),
             (http::header::VARY, HeaderValue::from_bytes(b"x-\xff").unwrap()),
         ]);
         let vary = Vary::from_fields(vec![
@@ -198,15 +197,7 @@ mod tests {
         let policy =
             Policy { received_ms: 1, lifetime_ms: 2, shareable: true, error_ms: 9, ..Policy::default() };
         let body = Stored::Bytes(Bytes::from_static(b"hello"));
-        Entry::from_parts(
-            vary,
-            policy,
-            StatusCode::NOT_FOUND,
-            headers,
-            Some(Box::from(&b"up; hit"[..])),
-            body,
-            42,
-        )
+        Entry::from_parts(vary, policy, StatusCode::NOT_FOUND, headers, body, 42)
     }
 
     #[test]

@@ -98,6 +98,8 @@ impl Writer {
             self.turn(work);
             if let Some(done) = close {
                 self.finish();
+                // Lets go of the folder's lock first.
+                drop(self);
                 let _ = done.send(());
                 return;
             }

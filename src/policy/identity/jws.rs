@@ -86,3 +86,23 @@ fn read_header(header: &Map<String, Value>) -> Result<Header, TokenRefusal> {
 fn decode(part: &str) -> Result<Vec<u8>, TokenRefusal> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefusal::Encoding)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(token in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Jws::read(&token);
+        }
+
+        #[test]
+        fn no_parts_make_the_reader_panic(header in r#"\{("[a-z]{2,4}":("[A-Z0-9]{0,5}"|[0-9]|null),?){0,4}\}"#, rest in "\\PC{0,20}") {
+            let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+            let _ = Jws::read(format!("{}.{}.{}", part(&header), part(&rest), part("x")).as_bytes());
+        }
+    }
+}

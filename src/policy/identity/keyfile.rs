@@ -33,6 +33,12 @@ pub struct KeyFile {
     pub keys: Vec<Record>,
 }
 
+/// What every format has.
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+}
+
 /// One key. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,14 +100,13 @@ impl KeyFile {
         }
         let mut text = Vec::with_capacity(stamp.len as usize);
         file.take(MAX_BYTES).read_to_end(&mut text).map_err(|e| damaged(e.to_string()))?;
-        let read: Self = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        if read.format != FORMAT {
-            return Err(damaged(format!(
-                "it has format {}, this gateway knows format {FORMAT}",
-                read.format
-            )));
+        // The format first: what else a later one has is not this one's business.
+        let Head { format } = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        if format != FORMAT {
+            return Err(damaged(format!("it has format {format}, this gateway knows format {FORMAT}")));
         }
-        Ok(Some((read, stamp)))
+        let file = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        Ok(Some((file, stamp)))
     }
 
     /// Replaces the file in `dir`; returns once the new content is safe on disk.

@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// The header in which *gateway* mode reads keys, unless configured otherwise.
+pub const OWN_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// What `security` means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -150,7 +153,8 @@ impl Security {
         Self {
             mode: config.mode,
             realm: config.realm.to_owned(),
-            strip: if config.forward_credentials { Strip::default() } else { rule.strip() },
+            reads: Arc::new(rule.reads()),
+            forward: config.forward_credentials,
             rule,
             consumers: Arc::clone(config.consumers),
             tokens: config.tokens.cloned(),
@@ -196,7 +200,7 @@ impl Check {
 
 impl Rule {
     /// Every place at which the rule reads credentials.
-    fn strip(&self) -> Strip {
+    fn reads(&self) -> Strip {
         let mut strip = Strip::default();
         let Self::AnyOf { alternatives, .. } = self else { return strip };
         for check in alternatives.iter().flatten() {
@@ -284,7 +288,7 @@ impl Scheme {
 
 fn own_places(configured: &[Place]) -> Vec<Place> {
     match configured {
-        [] => vec![Place::Header(HeaderName::from_static("x-api-key"))],
+        [] => vec![Place::Header(OWN_KEY)],
         places => places.to_vec(),
     }
 }
