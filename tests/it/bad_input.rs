@@ -190,7 +190,7 @@ fn a_state_directory_that_cannot_be_used_is_named() {
     let gateway = Gateway::run(&[&sample("bookshop.yaml")]);
     let used = gateway.folder.arg("state");
     run(&sample("bookshop.yaml"), &["--state", &used]).refused(
-        2,
+        1,
         "state-unusable",
         &["another gatewright", "--state"],
     );
@@ -198,12 +198,12 @@ fn a_state_directory_that_cannot_be_used_is_named() {
     let file = folder.write("a-file", "");
     run(&sample("bookshop.yaml"), &["--state", &file]).refused(1, "state-unusable", &["a-file"]);
     run(&sample("bookshop.yaml"), &["--state", &format!("{file}/below")]).refused(
-        2,
+        1,
         "state-unusable",
         &["--state"],
     );
     run(&sample("bookshop.yaml"), &["--state", "/proc/gatewright"]).refused(
-        2,
+        1,
         "state-unusable",
         &["--state"],
     );
