@@ -113,7 +113,8 @@ pub fn build(mut prepared: Prepared, recipe: &Recipe, number: u64, live: &Live) 
             }
             None => {}
         }
-        let pages = plan.docs.as_ref().map(|docs| pages(&docs.prefix, &recipe.origin, &prepared.sources, &summaries));
+        let pages =
+            plan.docs.as_ref().map(|docs| pages(&docs.prefix, &recipe.origin, &prepared.sources, &summaries));
         loaded.docs = plan.docs.as_ref().map(|docs| docs.prefix.clone());
         let (gateway, found) = assemble::assemble(plan, number, live, pages);
         said.extend(found);

@@ -72,7 +72,13 @@ pub struct Tour {
 pub fn run(args: &args::Run) -> ExitCode {
     let policies = Policies::from(args);
     let name = prepare::identity(&args.source).join(" ");
-    let recipe = Recipe { source: args.source.clone(), policies, docs: args.serve.docs.clone(), origin: String::new(), name };
+    let recipe = Recipe {
+        source: args.source.clone(),
+        policies,
+        docs: args.serve.docs.clone(),
+        origin: String::new(),
+        name,
+    };
     let extra = Extra { protect: args.protect.then_some("default"), ..Extra::default() };
     start(recipe, &args.serve, &extra)
 }
@@ -189,6 +195,7 @@ impl Start {
         };
         control.handle().spawn(serve::signals(Arc::clone(&engine)));
         control.handle().spawn(serve::watch_files(Arc::clone(&engine)));
+        control.handle().spawn(serve::keep_keys(Arc::clone(&engine)));
         print_page(&banner, extra);
         let ended = server.join();
         if let Some(address) = banner.admin {

@@ -1,6 +1,6 @@
 //! The running process: the data plane's service, signals, watched files, gauges, and the way down.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -50,6 +50,27 @@ pub async fn signals(engine: Arc<Engine>) {
                 engine.drain.start();
             }
             Signal::Reload => reload(&engine).await,
+        }
+    }
+}
+
+/// Takes over keys that another process changed, and writes down when keys were last used.
+pub async fn keep_keys(engine: Arc<Engine>) {
+    let mut seconds = 0_u64;
+    while !engine.drain.is_leaving() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        seconds += 1;
+        let keys = Arc::clone(&engine.live.keys);
+        let flush = seconds.is_multiple_of(60);
+        let kept = tokio::task::spawn_blocking(move || {
+            let refreshed = keys.refresh();
+            if flush { refreshed.and(keys.flush()) } else { refreshed }
+        });
+        // Said once a minute at most: the state may stay so for a long time.
+        if let Ok(Err(fault)) = kept.await
+            && (flush || seconds == 1)
+        {
+            show(&[*fault]);
         }
     }
 }

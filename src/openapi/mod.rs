@@ -272,7 +272,11 @@ fn interpret<'a>(cx: &mut Context<'a>, root: Node<'a>) -> Option<Api> {
     let mut api = Api {
         title: text("title").to_owned(),
         release: text("version").to_owned(),
-        summary: [text("summary"), text("description")].into_iter().find(|text| !text.is_empty()).unwrap_or_default().to_owned(),
+        summary: [text("summary"), text("description")]
+            .into_iter()
+            .find(|text| !text.is_empty())
+            .unwrap_or_default()
+            .to_owned(),
         version: cx.version,
         operations: Vec::new(),
         servers,

@@ -11,7 +11,7 @@ pub mod rate_limit;
 pub mod security;
 pub mod strip;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use smallvec::SmallVec;
@@ -90,6 +90,17 @@ pub struct Findings {
     pub response_headers: SmallVec<[(HeaderName, HeaderValue); 2]>,
     /// Counted calls to give back ([`crate::counter::Limiters::give_back`]) when the cache answers.
     pub refund_on_hit: SmallVec<[Take; 1]>,
+}
+
+impl Findings {
+    /// The query as it is forwarded: without the credentials that were checked here; `None` when nothing is left.
+    #[must_use]
+    pub fn forwarded_query<'a>(&self, query: &'a str) -> Option<Cow<'a, str>> {
+        match &self.strip {
+            Some(strip) => strip.query(query),
+            None => Some(Cow::Borrowed(query)),
+        }
+    }
 }
 
 macro_rules! policies {

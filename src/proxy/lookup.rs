@@ -38,7 +38,7 @@ impl<'a> Identity<'a> {
     pub fn of(head: &'a Parts, target: &'a Target<'_>, found: &Findings) -> Self {
         Self {
             host: route::normalise(receive::host(head)).unwrap_or_default(),
-            query: target.query.as_deref().and_then(|query| found.strip.query(query)),
+            query: target.query.as_deref().and_then(|query| found.forwarded_query(query)),
             partition: found.caller.as_ref().map(|caller| caller.partition.to_be_bytes()),
         }
     }

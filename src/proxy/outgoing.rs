@@ -41,7 +41,9 @@ pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup<'_>, body: Option<Incomin
     if !route.rewrite.preserve_host {
         headers.remove(header::HOST);
     }
-    found.strip.apply(&mut headers);
+    if let Some(strip) = &found.strip {
+        strip.apply(&mut headers);
+    }
     let client = hop::Client {
         peer: from.connection.peer,
         trusted: !from.gateway.trusted_proxies.is_empty() && from.gateway.trusts(from.connection.peer),
@@ -56,7 +58,7 @@ pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup<'_>, body: Option<Incomin
     route.rewrite.request.apply(&mut headers);
     present(&mut headers, &route.rewrite.credentials);
     lookup.condition(&mut headers);
-    let query = target.query.as_deref().and_then(|query| found.strip.query(query));
+    let query = target.query.as_deref().and_then(|query| found.forwarded_query(query));
     Outgoing {
         method: &head.method,
         path: &target.path,
