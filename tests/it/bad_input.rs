@@ -164,7 +164,7 @@ fn check_has_an_exit_code_for_each_outcome() {
     assert_eq!(cli(["check", &wrong]).code, Some(1));
     assert_eq!(cli(["check", &folder.arg("missing.yaml")]).code, Some(2));
     // What is a warning for `check` keeps `run` from starting: there is nowhere to send requests.
-    run(&warned, &[]).refused(1, "no-server", &["--upstream"]);
+    run(&warned, &[]).refused(1, "no-upstream", &["--upstream"]);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_port_in_use_is_named_with_a_way_out() {
     let address = taken.local_addr().unwrap().to_string();
     for flag in ["--listen", "--admin"] {
         let output = run(&sample("bookshop.yaml"), &[flag, &address]);
-        output.refused(2, "address-in-use", &[&address, flag]);
+        output.refused(1, "address-in-use", &[&address, flag]);
     }
 }
 
@@ -181,7 +181,7 @@ fn a_port_in_use_is_named_with_a_way_out() {
 fn a_port_of_another_gatewright_is_in_use_too() {
     let gateway = Gateway::run(&[&sample("bookshop.yaml")]);
     let address = gateway.address.to_string();
-    run(&sample("bookshop.yaml"), &["--listen", &address]).refused(2, "address-in-use", &[&address]);
+    run(&sample("bookshop.yaml"), &["--listen", &address]).refused(1, "address-in-use", &[&address]);
     assert_eq!(gateway.admin_get("/ready").status, 200, "the first one is not disturbed");
 }
 
@@ -190,20 +190,20 @@ fn a_state_directory_that_cannot_be_used_is_named() {
     let gateway = Gateway::run(&[&sample("bookshop.yaml")]);
     let used = gateway.folder.arg("state");
     run(&sample("bookshop.yaml"), &["--state", &used]).refused(
-        2,
+        1,
         "state-unusable",
         &["another gatewright", "--state"],
     );
     let folder = Folder::new();
     let file = folder.write("a-file", "");
-    run(&sample("bookshop.yaml"), &["--state", &file]).refused(2, "state-unusable", &["a-file"]);
+    run(&sample("bookshop.yaml"), &["--state", &file]).refused(1, "state-unusable", &["a-file"]);
     run(&sample("bookshop.yaml"), &["--state", &format!("{file}/below")]).refused(
-        2,
+        1,
         "state-unusable",
         &["--state"],
     );
     run(&sample("bookshop.yaml"), &["--state", "/proc/gatewright"]).refused(
-        2,
+        1,
         "state-unusable",
         &["--state"],
     );

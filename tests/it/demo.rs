@@ -80,7 +80,8 @@ fn a_minute_with_the_demo_shows_key_hit_refusal_limit_and_docs() {
 fn the_commands_that_the_demo_prints_work() {
     let demo = Demo::start();
     let log = demo.log();
-    let commands: Vec<&str> = log.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
+    let command = |line: &&str| line.starts_with("curl ") || line.starts_with("for ");
+    let commands: Vec<&str> = log.lines().map(str::trim).filter(command).collect();
     assert!(commands.len() >= 3, "{log}");
     for command in commands {
         let output = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).output().unwrap();

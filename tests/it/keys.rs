@@ -37,7 +37,7 @@ fn protect_prints_a_key_and_refuses_callers_without_it() {
     let line = gateway.log().lines().find(|line| line.contains("curl")).expect("a curl line").to_owned();
     let answer = gateway.get("/books");
     answer.problem(401, "credentials-missing");
-    assert!(!answer.value("www-authenticate").is_empty());
+    assert!(!answer.values("www-authenticate").is_empty());
     assert_eq!(origin.calls(), 0);
     let key = key_in(line.split("X-API-Key:").nth(1).expect("the key in the curl line"));
     assert_eq!(gateway.get_with("/books", &format!("X-API-Key: {key}\r\n")).status, 200);
@@ -112,11 +112,19 @@ fn a_key_ends_when_it_was_meant_to() {
 #[test]
 fn the_admin_token_is_for_its_owner_alone() {
     let gateway = Gateway::run(&[&sample("bookshop.yaml")]);
+    let state = gateway.folder.path("state");
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&state), 0o700, "the folder");
     let mut secrets = 0;
-    for entry in std::fs::read_dir(gateway.folder.path("state")).unwrap().flatten() {
-        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode & 0o077, 0, "{} is {mode:o}", entry.path().display());
-        secrets += u32::from(entry.file_name().to_string_lossy().contains("token"));
+    for entry in std::fs::read_dir(&state).unwrap().flatten() {
+        let secret = entry.file_name().to_string_lossy().contains("token");
+        assert!(
+            !secret || mode(&entry.path()) == 0o600,
+            "{} is {:o}",
+            entry.path().display(),
+            mode(&entry.path())
+        );
+        secrets += u32::from(secret);
     }
     assert_eq!(secrets, 1);
     assert!(matches!(cli(["keys", "add", "x", "--admin", &gateway.admin.to_string()]).code, Some(1 | 2)));

@@ -142,10 +142,12 @@ fn an_encoded_slash_never_reaches_another_operation() {
 fn the_base_path_follows_the_flags() {
     let origin = Origin::plain();
     let own_path = format!("{}/v9", origin.url());
+    let url = origin.url();
     for (flags, called, expected) in [
-        (vec!["--upstream", &own_path], "/base/users/me", "/v9/users/me"),
+        (vec!["--upstream", &url], "/base/users/me", "/base/users/me"),
+        (vec!["--upstream", &own_path], "/v9/users/me", "/v9/users/me"),
         (vec!["--upstream", &own_path, "--strip-base"], "/users/me", "/v9/users/me"),
-        (vec!["--upstream", &own_path, "--mount", "/m"], "/m/base/users/me", "/v9/users/me"),
+        (vec!["--upstream", &own_path, "--mount", "/m"], "/m/v9/users/me", "/v9/users/me"),
     ] {
         let gateway = Gateway::description(API, &flags);
         let answer = gateway.get(called);

@@ -1,6 +1,8 @@
 //! Messages that two servers could read in two ways: none passes the gateway, in either direction
 //! (RFC 9112, sections 2.2, 3.2, 5.1, 6.1 and 6.3).
 
+use std::io::BufRead;
+
 use crate::harness::{Gateway, Origin, eventually};
 
 /// What is wrong, and the bytes.
@@ -117,6 +119,10 @@ fn no_ambiguous_answer_passes() {
     for (index, (what, _)) in WRONG_ANSWERS.iter().enumerate() {
         let mut client = gateway.client();
         client.send(format!("GET /{index} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        // Wrong at the first byte of the body: the head may never have gone out.
+        if client.stream.fill_buf().is_ok_and(<[u8]>::is_empty) {
+            continue;
+        }
         let head = client.head();
         match head.status {
             502 => assert_eq!(head.value("content-type"), "application/problem+json", "{what}"),

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use crate::harness::{
     Client, Folder, Gateway, Nginx, Response,
-    files::{project, read, spec},
+    files::{project, read, spec, specs},
     prism::Prism,
 };
 
@@ -86,26 +86,24 @@ fn fill(path: &str) -> String {
 }
 
 /// Calls every GET of a description through the gateway and straight at Prism: the same answers.
-fn compare(description: &Path, least: usize) {
+///
+/// Prism serves at the root whatever the servers' base path is; an nginx between the two takes it off.
+fn compare(description: &Path, base: &str, least: usize) {
     let folder = Folder::new();
     let name = description.file_name().unwrap().to_str().unwrap().trim_end_matches(".gz");
     let file = folder.write(name, read(description));
     let prism = Prism::start(Path::new(&file));
-    let upstream = prism.url();
-    // Prism serves at the root, without the servers' base paths.
-    let flags = [file.as_str(), "--upstream", &upstream, "--all-servers", "--strip-base", "--no-cache"];
-    let upstream_root = format!("{upstream}/");
-    let flags = flags.map(|flag| if flag == upstream { upstream_root.as_str() } else { flag });
-    let gateway = Gateway::run(&flags);
-    let listed: Vec<&str> =
-        ["routes"].into_iter().chain(flags[..5].iter().copied()).chain(["--format", "json"]).collect();
-    let routes = crate::harness::cli(&listed).fine().json();
+    let nginx = Nginx::start(&format!("location {base}/ {{ proxy_pass {}/; }}", prism.url()));
+    let flags = [file.as_str(), "--upstream", &nginx.url(), "--all-servers", "--no-cache"].map(str::to_owned);
+    let gateway = Gateway::run(&flags.each_ref().map(String::as_str));
+    let listed = ["routes", &file, "--format", "json"];
+    let routes = crate::harness::cli(listed).fine().json();
     let mut compared = 0;
     for route in routes.as_array().unwrap().iter().filter(|route| route["method"] == "GET") {
         let target = fill(route["path"].as_str().unwrap());
         let fields = "Accept: application/json\r\nX-API-Key: k\r\napi_key: k\r\nAuthorization: Bearer t\r\n";
-        let (ours, theirs) =
-            (gateway.get_with(&target, fields), direct(prism.address, "GET", &target, fields));
+        let theirs = direct(prism.address, "GET", target.strip_prefix(base).unwrap(), fields);
+        let ours = gateway.get_with(&target, fields);
         assert_eq!(ours.status, theirs.status, "{target}: {} / {}", ours.text(), theirs.text());
         assert_eq!(ours.value("content-type"), theirs.value("content-type"), "{target}");
         compared += 1;
@@ -115,12 +113,16 @@ fn compare(description: &Path, least: usize) {
 
 #[test]
 fn prism_answers_the_same_through_the_gateway() {
-    compare(&project("openapi/bookshop.yaml"), 7);
-    compare(&spec("3.0-petstore.yaml", "bookshop.yaml"), 7);
+    compare(&project("openapi/bookshop.yaml"), "", 7);
+    if specs().is_some() {
+        compare(&spec("3.0-petstore.yaml", ""), "/api/v3", 8);
+    }
 }
 
 #[test]
 fn prism_with_a_2_0_and_a_3_1_description_answers_the_same() {
-    compare(&spec("2.0-petstore.json", "weather-2.0.json"), 3);
-    compare(&spec("3.1-petstore.json", "bookshop.yaml"), 7);
+    compare(&spec("2.0-petstore.json", "weather-2.0.json"), "/v2", 3);
+    if specs().is_some() {
+        compare(&spec("3.1-petstore.json", ""), "/v2", 8);
+    }
 }
