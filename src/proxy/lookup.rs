@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, Response, StatusCode, Version, header, request::Parts};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
@@ -225,11 +225,17 @@ impl Asked<'_> {
     }
 }
 
-/// The upstream's answer without the fields of its hop, with this hop's `Via`.
+/// The upstream's answer without the fields of its hop, with this hop's `Via`; how it came (HTTP/1.0, HTTP/2)
+/// says nothing about the client's connection.
 fn passed(mut response: Response<UpstreamBody>, via: &Via) -> Response<UpstreamBody> {
-    let version = response.version();
-    hop::strip(response.headers_mut());
-    hop::add_via(response.headers_mut(), version, via);
+    let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
+    let headers = response.headers_mut();
+    // Transfer-Encoding decided where the body ended (RFC 9112, section 6.3): a length beside it is a lie.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    hop::strip(headers);
+    hop::add_via(headers, version, via);
     response
 }
 
