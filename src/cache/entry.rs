@@ -201,13 +201,45 @@ impl Resource {
 
     /// The same with one more response, which takes the place of those that answer the same requests.
     #[must_use]
-    pub fn with(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs) -> Self {
+    pub fn with(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs, largest: u64) -> Self {
         let mut variants = SmallVec::from_iter([Arc::clone(entry)]);
         if *self.key == *key.as_bytes() && !entry.vary.is_empty() {
             let others = self.variants.iter().filter(|old| old.vary != entry.vary);
             variants.extend(others.filter(|old| epochs.valid(self.place, old.since)).cloned());
-            variants.truncate(MAX_VARIANTS);
         }
+        Self::within(key, variants, largest)
+    }
+
+    /// The responses read from disk for `key`, with those that memory already has: of the same kind, what
+    /// is in memory is newer.
+    #[must_use]
+    pub fn merged(known: Option<&Self>, key: &Key, read: Vec<Entry>, epochs: &Epochs, largest: u64) -> Self {
+        let mut variants: SmallVec<[Arc<Entry>; 1]> = match known {
+            Some(known) if *known.key == *key.as_bytes() => {
+                known.variants.iter().filter(|old| epochs.valid(key.place, old.since)).cloned().collect()
+            }
+            _ => SmallVec::new(),
+        };
+        for entry in read {
+            if variants.iter().all(|known| known.vary != entry.vary) {
+                variants.push(Arc::new(entry));
+            }
+        }
+        variants.sort_by_key(|entry| std::cmp::Reverse(entry.policy.received_ms));
+        Self::within(key, variants, largest)
+    }
+
+    /// As many of the newest responses as the bounds allow, but always one.
+    fn within(key: &Key, mut variants: SmallVec<[Arc<Entry>; 1]>, largest: u64) -> Self {
+        let mut left = largest;
+        let fits = variants.iter().take_while(|entry| {
+            let weight = entry.weight();
+            let fits = weight <= left;
+            left = left.saturating_sub(weight);
+            fits
+        });
+        let count = fits.count().clamp(1, MAX_VARIANTS);
+        variants.truncate(count);
         Self::of(key.as_bytes().into(), key.place, variants)
     }
 

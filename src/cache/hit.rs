@@ -44,14 +44,14 @@ pub enum Origin {
 }
 
 /// The bytes of a hit.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum HitBody {
     Bytes(Bytes),
     File(OpenBody),
 }
 
 /// A stored response that was found for a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hit {
     pub(super) entry: Arc<Entry>,
     /// Whether it lies in the principal's own store.

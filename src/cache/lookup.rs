@@ -153,25 +153,21 @@ impl Inner {
     /// All stored responses of `key`, brought from disk into memory.
     async fn read(&self, key: &Key) -> Result<Option<Arc<Resource>>, ()> {
         let Some(disk) = &self.disk else { return Ok(None) };
-        let since = self.epochs.now();
-        let entries = disk.read(key, since).await.map_err(|_| ())?;
-        if !self.epochs.unbroken(key.place, since) {
+        if disk.presence(key) == Presence::Absent {
             return Ok(None);
         }
-        // The oldest first, so that the most recent ends up in front.
-        let mut resource: Option<Resource> = None;
-        for entry in entries {
-            let entry = Arc::new(entry);
-            self.memory.insert(key, &entry, &self.epochs);
-            if !self.epochs.unbroken(key.place, since) {
-                self.memory.remove(key, &entry);
-            }
-            resource = Some(match resource {
-                Some(resource) => resource.with(key, &entry, &self.epochs),
-                None => Resource::new(key, &entry),
-            });
+        let since = self.epochs.now();
+        let entries = disk.read(key, since).await.map_err(|_| ())?;
+        if entries.is_empty() {
+            return Ok(None);
         }
-        Ok(resource.map(Arc::new))
+        let resource = self.memory.merge(key, entries, &self.epochs);
+        // Looked at after it is in, so that a purge either sees it there or is seen here.
+        if !self.epochs.unbroken(key.place, since) {
+            self.memory.forget(key);
+            return Ok(None);
+        }
+        Ok(Some(resource))
     }
 
     /// The bytes of a response; small ones that lay in a file are in memory from then on. A response

@@ -58,7 +58,7 @@ impl Memory {
     pub fn insert(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs) -> bool {
         let _turn = self.turn(key);
         let next = match self.resources.peek(&key.id) {
-            Some(resource) => resource.with(key, entry, epochs),
+            Some(resource) => resource.with(key, entry, epochs, self.room()),
             None => Resource::new(key, entry),
         };
         let fits = next.weight() <= self.largest;
@@ -68,6 +68,22 @@ impl Memory {
             self.resources.remove(&key.id);
         }
         fits
+    }
+
+    /// Keeps what was read from disk beside what is there.
+    pub fn merge(&self, key: &Key, read: Vec<Entry>, epochs: &Epochs) -> Arc<Resource> {
+        let _turn = self.turn(key);
+        let known = self.resources.peek(&key.id);
+        let merged = Arc::new(Resource::merged(known.as_deref(), key, read, epochs, self.room()));
+        if merged.weight() <= self.largest {
+            self.resources.insert(key.id, Arc::clone(&merged));
+        }
+        merged
+    }
+
+    /// Takes all responses of a key away.
+    pub fn forget(&self, key: &Key) {
+        self.resources.remove(&key.id);
     }
 
     /// Takes one response away.
@@ -100,6 +116,11 @@ impl Memory {
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
         (self.resources.len() as u64, self.resources.weight())
+    }
+
+    /// Bytes that the responses of one resource may take, its key left aside.
+    fn room(&self) -> u64 {
+        self.largest.saturating_sub(16 * 1024)
     }
 
     fn turn(&self, key: &Key) -> MutexGuard<'_, ()> {

@@ -442,6 +442,11 @@ async fn memory_keeps_to_its_bytes_and_drops_what_is_too_large() {
     for i in 0..500 {
         fill(&cache, &Ask::get(&format!("/{i}")), 200, &[FRESH], &[0; 10_000]).unwrap();
     }
+    for i in 0..100 {
+        let ask = Ask::get("/many").with(&[("a", &i.to_string())]);
+        assert_eq!(fill(&cache, &ask, 200, &[FRESH, ("vary", "a")], &[0; 50_000]), Ok(true));
+        assert!(hit(&cache, &ask).await.is_some());
+    }
     let stats = cache.stats();
     assert!(stats.memory_bytes <= 1 << 20, "{}", stats.memory_bytes);
     assert!(stats.memory_entries > 50 && stats.evictions > 300, "{stats:?}");

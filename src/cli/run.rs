@@ -222,7 +222,7 @@ struct Settings {
 
 impl Settings {
     fn new(model: &Model, flags: &Serve) -> Result<Self, Diagnostic> {
-        let configured: Vec<SocketAddr> = model.listen.iter().map(|listen| listen.value.address).collect();
+        let configured: Vec<SocketAddr> = model.listen.iter().map(|listen| listen.address.value).collect();
         let listen = match (flags.listen.as_slice(), configured.as_slice()) {
             ([], []) => vec![DEFAULT_LISTEN],
             ([], configured) => configured.to_vec(),

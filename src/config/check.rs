@@ -17,28 +17,20 @@ pub(super) fn model(model: &Model, found: &mut Vec<Diagnostic>) {
     unique("an issuer", model.issuers.iter().map(|issuer| &issuer.name), found);
     model.consumers.iter().for_each(|consumer| self::consumer(consumer, found));
     model.issuers.iter().for_each(|issuer| self::issuer(issuer, found));
-    for (name, upstream) in model.upstreams.iter().flat_map(|Named(all)| all) {
-        if upstream.endpoints.is_empty() {
-            let title = format!("the upstream `{}` has no endpoint", name.value);
-            error(
-                codes::VALUE_INVALID,
-                title,
-                &name.place,
-                "list at least one address under `endpoints`",
-                found,
-            );
-        }
-    }
     let upstreams: Vec<&str> =
         model.upstreams.iter().flat_map(|Named(all)| all).map(|(name, _)| name.value.as_str()).collect();
-    for api in &model.apis {
-        policy(&api.policy, found);
-        known_upstream(&api.policy, &upstreams, found);
+    // One that could not be read is not there; its routes are not to blame.
+    let all_read = !is_wrong(found, "/upstreams");
+    let policies =
+        model.apis.iter().map(|api| &api.policy).chain(model.routes.iter().map(|route| &route.policy));
+    for policy in policies {
+        self::policy(policy, found);
+        if all_read {
+            known_upstream(policy, &upstreams, found);
+        }
     }
     for route in &model.routes {
-        policy(&route.policy, found);
-        known_upstream(&route.policy, &upstreams, found);
-        if route.policy.upstream.is_none() {
+        if route.policy.upstream.is_none() && !is_wrong(found, &format!("{}/upstream", route.place.pointer)) {
             let help = "add `upstream:` with the name of an upstream or an address";
             error(codes::KEY_MISSING, "the key `upstream` is missing", &route.place, help, found);
         }
@@ -101,10 +93,20 @@ fn consumer(consumer: &Consumer, found: &mut Vec<Diagnostic>) {
 }
 
 fn issuer(issuer: &Issuer, found: &mut Vec<Diagnostic>) {
-    one_of([("jwks", issuer.jwks.is_some()), ("keys", !issuer.keys.is_empty())], &issuer.place, found);
+    if !is_wrong(found, &issuer.place.pointer) {
+        one_of([("jwks", issuer.jwks.is_some()), ("keys", !issuer.keys.is_empty())], &issuer.place, found);
+    }
     for key in &issuer.keys {
         one_of([("pem", key.pem.is_some()), ("secret", key.secret.is_some())], &key.place, found);
     }
+}
+
+/// Whether something at a pointer, or below it, was reported already.
+fn is_wrong(found: &[Diagnostic], pointer: &str) -> bool {
+    let below = |found: &str| {
+        found.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    found.iter().any(|diagnostic| below(&diagnostic.place.pointer))
 }
 
 /// Reports a mapping that has both or neither of two keys.

@@ -11,9 +11,9 @@ mod upstream;
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Docs, Location, Model, Pem, Spanned, Switch,
+    Location, Model, Pem, Spanned, Switch,
     model::{self, Policy},
-    read::Deep,
+    record::Deep,
     read_extension,
 };
 use crate::{
@@ -259,9 +259,9 @@ fn by_host(routes: Vec<Placed>) -> Vec<HostPlan> {
 }
 
 fn docs(model: &Model) -> Option<DocsPlan> {
-    let at = |docs: &Docs| DocsPlan {
+    let at = |docs: &model::Docs| DocsPlan {
         prefix: docs.path.as_ref().map_or(DEFAULT_DOCS, |path| &path.0).to_owned(),
-        protected: docs.protected,
+        protected: docs.protected.unwrap_or(false),
     };
     match model.docs.as_deref() {
         Some(Switch::Off) => None,

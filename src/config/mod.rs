@@ -7,20 +7,26 @@ mod check;
 pub mod compile;
 pub mod model;
 mod read;
+mod record;
+mod scalar;
 pub mod span;
 mod value;
 pub mod write;
+mod yaml;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use crate::diagnostic::{Diagnostic, codes};
 pub use compile::{Compiled, Source, Summary, compile};
 pub use model::Model;
-pub use read::{Deep, KeyDoc, Lookup, Spanned};
+pub use read::{Lookup, Spanned};
+pub use record::{Deep, KeyDoc};
+pub use scalar::duration;
 pub use value::{
-    Docs, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch, UpstreamRef,
-    duration,
+    Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch, UpstreamRef,
 };
 
 use model::Policy;
@@ -30,7 +36,7 @@ use span::{Document, Value};
 /// Reads a configuration. The model is there only when there was no error.
 #[must_use]
 pub fn read(file: &str, text: &str, lookup: &dyn Lookup) -> (Option<Model>, Vec<Diagnostic>) {
-    let (document, mut found) = Document::parse(file, text);
+    let (document, mut found) = Document::parse(file, text, &names());
     let Some(mut document) = document else { return (None, found) };
     if let Value::Map(members) = &document.root.value
         && let Some((key, _)) =
@@ -71,6 +77,20 @@ pub fn read_extension(
         check::policy(policy, &mut found);
     }
     (policy.filter(|_| !found.iter().any(Diagnostic::is_error)), found)
+}
+
+/// The names of all keys, to tell a misspelt one from a name of the user's.
+fn names() -> HashSet<&'static str> {
+    fn collect(keys: &'static [KeyDoc], names: &mut HashSet<&'static str>) {
+        for key in keys {
+            names.insert(key.name);
+            collect(key.keys, names);
+            collect(key.more, names);
+        }
+    }
+    let mut names = HashSet::new();
+    collect(keys(), &mut names);
+    names
 }
 
 /// Whether a file is meant as a configuration: one of its own keys stands at the beginning of a line, and no

@@ -8,11 +8,13 @@ use std::{net::SocketAddr, time::Duration};
 use http::{HeaderName, HeaderValue, Method};
 
 use super::{
-    read::{FromNode, Reader, Spanned, record},
+    read::{FromNode, Reader, Spanned},
+    record::record,
+    scalar::words,
     span::Node,
     value::{
-        Docs, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
-        UpstreamRef, words,
+        Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
+        UpstreamRef,
     },
 };
 use crate::{
@@ -28,7 +30,7 @@ record! {
     pub struct Model {
         /// Where clients are served: addresses such as `0.0.0.0:8080`. Port 0 picks a free one and prints
         /// it. Default: `127.0.0.1:8080`, this machine alone.
-        many listen: Spanned<Listen>,
+        many listen: Listen,
         /// The listener for health, metrics and administration, or `off`. Default: `127.0.0.1:9901`.
         optional admin: Switch<Admin>,
         /// The folder for cache, keys and the admin token, relative to this file. It is for one gateway
@@ -67,17 +69,23 @@ record! {
     }
 }
 
-/// An address to listen on: a text, or a mapping with `address`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    pub address: SocketAddr,
+record! {
+    short address
+    /// An address to listen on.
+    pub struct Listen {
+        /// IP address and port; IPv6 in brackets.
+        required address: Spanned<SocketAddr>,
+    }
 }
 
 record! {
-    /// A listener as a mapping.
-    pub struct ListenKeys {
-        /// IP address and port; IPv6 in brackets.
-        required address: SocketAddr,
+    default short path
+    /// Where the documentation lies.
+    pub struct Docs {
+        /// The path under which it lies. Default: `/docs`.
+        optional path: Prefix,
+        /// Whether it asks for a key, as the APIs do under `security: gateway`. Default: `false`.
+        optional protected: bool,
     }
 }
 
@@ -269,11 +277,10 @@ record! {
 }
 
 record! {
-    default
     /// Servers behind the gateway.
     pub struct Upstream {
         /// Their addresses, such as `http://10.0.0.5:8000`. A path is put before that of each request.
-        required endpoints: Vec<Spanned<ServerUrl>>,
+        required endpoints: Filled<Spanned<ServerUrl>>,
         /// Send the client's `Host` instead of the server's name. Default: `false`.
         optional preserve_host: bool,
         /// Requests under way at once to one endpoint; beyond it 503. Default: `1024`.

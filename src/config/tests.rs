@@ -102,7 +102,7 @@ fn a_whole_configuration_is_read() {
         panic!()
     };
     assert_eq!(url.as_str(), "http://127.0.0.1:9000/");
-    assert_eq!(model.routes[1].policy.rate_limit.is_some(), true);
+    assert!(matches!(model.routes[1].policy.rate_limit, Some(Switch::Off)));
     assert_eq!(reads("").apis.len(), 0);
 }
 
@@ -134,7 +134,12 @@ fn a_small_configuration_is_written_with_its_reference() {
         ..model::Api::default()
     };
     let endpoint = ServerUrl("http://127.0.0.1:9000".parse().unwrap());
-    let upstream = model::Upstream { endpoints: vec![endpoint.into()], ..model::Upstream::default() };
+    let upstream = model::Upstream {
+        place: Default::default(),
+        endpoints: Filled(vec![endpoint.into()]),
+        preserve_host: None,
+        max_requests: None,
+    };
     let upstreams = Some(Named(vec![(String::from("petstore").into(), upstream)]));
     let text = write::write(&Model { apis: vec![api], upstreams, ..Model::default() }, "");
     let (written, _) = text.split_once("\n# Lines to put").unwrap();
@@ -258,4 +263,267 @@ error[value-invalid]: expected one of `pass`, `enforce`, `gateway`, found `enfor
 
 "
     );
+}
+
+#[test]
+fn unknown_and_planned_keys_are_errors_with_a_suggestion() {
+    assert_eq!(
+        errors(
+            "redis: { url: redis://127.0.0.1:6379 }\nlistne: [\"0.0.0.0:80\"]\napis:\n  - spec: a.yaml\n    \
+             ratelimit: { limit: 1, window: 1s }\n    password: s3cret\n    rate_limit: { limit: 5, windw: 1m }\n"
+        ),
+        "\
+error[not-supported-yet]: `redis` is not supported yet
+ --> gatewright.yaml:1:1   /redis
+  |
+1 | redis: { url: redis://127.0.0.1:6379 }
+  | ^^^^^
+  help: take it out: what it asks for would not happen
+
+error[unknown-key]: `listne` is no key here
+ --> gatewright.yaml:2:1   /listne
+  |
+2 | listne: [\"0.0.0.0:80\"]
+  | ^^^^^^
+  help: did you mean `listen`?
+
+error[unknown-key]: `ratelimit` is no key here
+ --> gatewright.yaml:5:5   /apis/0/ratelimit
+  |
+5 |     ratelimit: { limit: 1, window: 1s }
+  |     ^^^^^^^^^
+  help: did you mean `rate_limit`?
+
+error[unknown-key]: `password` is no key here
+ --> gatewright.yaml:6:5   /apis/0/password
+  |
+6 |     password: ******
+  |     ^^^^^^^^
+  help: keys here: `all_servers`, `cache`, `credentials`, `docs`, `encoded_slash`, `forward_client_address`, `forward_credentials`, `host`, `limits`, `mount`, `name`, `preserve_host`, `public`, `rate_limit`, `request_headers`, `response_headers`, `security`, `server`, `server_variables`, `spans`, `spec`, `strip_base`, `timeouts`, `upstream`
+
+error[key-missing]: the key `window` is missing
+ --> gatewright.yaml:7:17   /apis/0/rate_limit
+  |
+7 |     rate_limit: { limit: 5, windw: 1m }
+  |                 ^^^^^^^^^^^^^^^^^^^^^^^
+  help: add `window:` with a duration such as `30s`
+
+error[unknown-key]: `windw` is no key here
+ --> gatewright.yaml:7:29   /apis/0/rate_limit/windw
+  |
+7 |     rate_limit: { limit: 5, windw: 1m }
+  |                             ^^^^^
+  help: did you mean `window`?
+
+"
+    );
+}
+
+#[test]
+fn what_keys_say_together_is_checked() {
+    assert_eq!(
+        errors(
+            r#"apis:
+  - { spec: a.yaml, name: pets, upstream: petz }
+  - { spec: b.yaml, name: pets, credentials: { value: s3cret } }
+routes:
+  - { path: "/a/{id}", spans: [name] }
+upstreams:
+  pets: { endpoints: [http://a] }
+consumers:
+  - { name: shop, keys: [{ hash: a, value: s3cret }] }
+issuers:
+  - { name: idp, keys: [{ algorithm: RS256 }] }
+"#
+        ),
+        "\
+error[unknown-upstream]: the upstream `petz` is not defined
+ --> gatewright.yaml:2:43   /apis/0/upstream
+  |
+2 |   - { spec: a.yaml, name: pets, upstream: petz }
+  |                                           ^^^^ no upstream has this name
+  help: did you mean `pets`? upstreams defined here: `pets`
+
+error[name-twice]: an API has the name `pets` already
+ --> gatewright.yaml:3:27   /apis/1/name
+  |
+3 |   - { spec: b.yaml, name: pets, credentials: { value: ****** } }
+  |                           ^^^^
+  help: the first stands on line 2; give each its own name
+
+error[keys-conflict]: there is neither `header` nor `query`
+ --> gatewright.yaml:3:46   /apis/1/credentials
+  |
+3 |   - { spec: b.yaml, name: pets, credentials: { value: ****** } }
+  |                                              ^^^^^^^^^^^^^^^^^
+  help: write exactly one of the two
+
+error[key-missing]: the key `upstream` is missing
+ --> gatewright.yaml:5:5   /routes/0
+  |
+5 |   - { path: \"/a/{id}\", spans: [name] }
+  |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  help: add `upstream:` with the name of an upstream or an address
+
+error[value-invalid]: `name` is no parameter of `/a/{id}`
+ --> gatewright.yaml:5:32   /routes/0/spans/0
+  |
+5 |   - { path: \"/a/{id}\", spans: [name] }
+  |                                ^^^^
+  help: name a parameter of the path
+
+error[keys-conflict]: there is both `hash` and `value`
+ --> gatewright.yaml:9:26   /consumers/0/keys/0
+  |
+9 |   - { name: shop, keys: [{ hash: a, value: ****** }] }
+  |                          ^^^^^^^^^^^^^^^^^^^^^^^^^^
+  help: write exactly one of the two
+
+error[keys-conflict]: there is neither `pem` nor `secret`
+  --> gatewright.yaml:11:25   /issuers/0/keys/0
+   |
+11 |   - { name: idp, keys: [{ algorithm: RS256 }] }
+   |                         ^^^^^^^^^^^^^^^^^^^^
+  help: write exactly one of the two
+
+"
+    );
+}
+
+/// One line each: the configuration, then what the first error says and helps with.
+#[test]
+fn each_kind_of_value_has_its_own_words() {
+    for (text, title, help) in [
+        (
+            "listen: [8080]",
+            "expected an address such as `127.0.0.1:8080`, found `8080`",
+            "did you mean `127.0.0.1:8080` (this machine) or `0.0.0.0:8080` (all networks)?",
+        ),
+        (
+            "listen: 127.0.0.1:80",
+            "expected a list, found `127.0.0.1:80`",
+            "write it in brackets: `[…]`, or with `-` before each item",
+        ),
+        (
+            "listen: [{ port: 80 }]",
+            "the key `address` is missing",
+            "add `address:` with an address such as `127.0.0.1:8080`",
+        ),
+        (
+            "workers: -1",
+            "expected a whole number, found `-1`",
+            "from 0 to 18446744073709551615, in digits alone",
+        ),
+        ("workers: [1]", "expected a whole number, found a list", ""),
+        ("state:", "expected a text, found nothing", ""),
+        ("state: ''", "expected a text, found ``", "it must not be empty"),
+        ("access_log: jsn", "expected one of `human`, `json`, `off`, found `jsn`", "did you mean `json`?"),
+        ("forward_client_address: yes", "expected `true` or `false`, found `yes`", ""),
+        ("cache: on", "expected `off` or a mapping, found `on`", "keys here: `memory`, `disk`"),
+        (
+            "cache: { memory: 64 MiBs }",
+            "expected a size such as `64KiB`, `10MB` or `1048576`, found `64 MiBs`",
+            "write a whole number, in bytes or with `KB`, `MB`, `GB`, `KiB`, `MiB` or `GiB`",
+        ),
+        (
+            "drain: { delay: 99999999999d }",
+            "expected a duration such as `30s`, found `99999999999d`",
+            "write a whole number and `ms`, `s`, `m`, `h` or `d`, such as `1h30m`",
+        ),
+        (
+            "trusted_proxies: [10.0.0.0/40]",
+            "expected an address range such as `10.0.0.0/8`, found `10.0.0.0/40`",
+            "",
+        ),
+        (
+            "docs: { path: 'docs/{x}' }",
+            "expected a path such as `/petstore`, found `docs/{x}`",
+            "it does not begin with `/`",
+        ),
+        (
+            "admin: { hosts: ['a:80'] }",
+            "expected a host name such as `api.example.com` or `*.example.com`, found `a:80`",
+            "leave the port out: it is the listener's",
+        ),
+        (
+            "admin: { token: '${NONE}' }",
+            "the environment variable `NONE` is not set",
+            "set it, or give a default: `${NONE:-…}`",
+        ),
+        (
+            "admin: { token: '${EMPTY}' }",
+            "expected a secret such as `${NAME}` or `${file:PATH}`, found something else",
+            "the value came from outside and is not shown",
+        ),
+        (
+            "admin: { token: '${file:none}' }",
+            "the file `none` cannot be read: no such file",
+            "the path is relative to this file's folder",
+        ),
+        (
+            "workers: '${TOKEN}'",
+            "expected a whole number, found `${TOKEN}`",
+            "the value came from outside and is not shown",
+        ),
+        ("state: '${A'", "`${` has no `}`", "write `$${` for the characters `${`"),
+        (
+            "upstreams: { a: { endpoints: [10.0.0.5:80] } }",
+            "expected an address such as `http://10.0.0.5:8000`, found `10.0.0.5:80`",
+            "did you mean `http://10.0.0.5:80`?",
+        ),
+        (
+            "upstreams: { a: { endpoints: ['http://u:s3cret@h/'] } }",
+            "expected an address such as `http://10.0.0.5:8000`, found something else",
+            "take the credentials out and write them under `credentials`",
+        ),
+        (
+            "routes: [{ path: /a, upstream: 'ftp://h' }]",
+            "expected the name of an upstream, or an address such as `http://10.0.0.5:8000`, found `ftp://h`",
+            "only `http` and `https` can be called",
+        ),
+        (
+            "routes: [{ path: '/a/../b', upstream: 'http://h' }]",
+            "expected a path such as `/legacy/**` or `/users/{id}`, found `/a/../b`",
+            "it holds a dot segment (`.` or `..`)",
+        ),
+        (
+            "routes: [{ path: /a, upstream: 'http://h', methods: [get] }]",
+            "expected a method such as `GET`, found `get`",
+            "did you mean `GET`? methods are case-sensitive",
+        ),
+        (
+            "routes: [{ path: /a, upstream: 'http://h', request_headers: { remove: [Host] } }]",
+            "expected the name of a header field, found `Host`",
+            "the gateway sets this field itself",
+        ),
+        (
+            "routes: [{ path: /a, upstream: 'http://h', request_headers: { set: { 'X Y': s3cret } } }]",
+            "expected the name of a header field, found `X Y`",
+            "letters, digits and `-` make a name",
+        ),
+        (
+            "routes: [{ path: /a, upstream: 'http://h', rate_limit: { limit: 0, window: 1s } }]",
+            "the limit is 0",
+            "the least is 1; `security` and `methods` close a route",
+        ),
+        ("upstreams: { a: { endpoints: [] } }", "the list is empty", "at least one item is needed"),
+        ("apis: [a.yaml]", "expected a mapping, found `a.yaml`", ""),
+        ("- a", "expected a mapping, found a list", ""),
+        (
+            "openapi: 3.1.0\npaths: {}",
+            "this is an OpenAPI description, not a configuration",
+            "run it as it is: `gatewright run gatewright.yaml`, or name it under `apis:` as `spec: gatewright.yaml`",
+        ),
+        ("state: a\nstate: b", "the key `state` stands twice in one mapping", "remove or rename one of them"),
+        (
+            "a: [",
+            "the text cannot be read as YAML: unclosed bracket '['",
+            "the mistake is at this place or just before it",
+        ),
+    ] {
+        let (_, found) = read("gatewright.yaml", text, &given());
+        assert!(!render::text(&found, false).contains("s3cret"), "{found:?}");
+        let first = found.first().unwrap_or_else(|| panic!("{text}"));
+        assert_eq!((first.title.as_str(), first.help.as_str()), (title, help), "{text}");
+    }
 }

@@ -1,20 +1,20 @@
-//! The kinds of values a configuration holds, and what is said when something else stands there.
+//! The types of values, and those that hold others: lists, names, switches.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, ops::Deref};
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::{
-    model::{Headers, Listen, ListenKeys},
-    read::{Deep, FromNode, KeyDoc, Reader, Spanned},
-    span::{Node, Value},
+    model::Headers,
+    read::{FromNode, Reader, Spanned},
+    record::{Deep, KeyDoc},
+    scalar::header_name,
+    span::{Key, Node, Value},
 };
 use crate::{
-    diagnostic::{Diagnostic, codes, suggest},
-    gateway::{Network, route::EncodedSlash},
-    policy::{rate_limit::Per, security::Mode},
-    route::{Template, normalise},
+    diagnostic::{Diagnostic, codes},
+    gateway::Network,
 };
 
 /// A text that is never shown: not in messages, not in `Debug`.
@@ -46,6 +46,18 @@ impl<T: Deep + Clone> Deep for Switch<T> {
 /// One or a list of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Many<T>(pub Vec<T>);
+
+/// A list of at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filled<T>(pub Vec<T>);
+
+impl<T> Deref for Filled<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
 
 /// A mapping whose keys are names, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,318 +107,6 @@ pub struct HostName(pub String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefix(pub String);
 
-/// Where the documentation lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Docs {
-    pub path: Option<Prefix>,
-    pub protected: bool,
-}
-
-impl FromNode for String {
-    const WHAT: &'static str = "a text";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| {
-            if text.is_empty() { Err("it must not be empty".to_owned()) } else { Ok(text.to_owned()) }
-        })
-    }
-}
-
-impl FromNode for Secret {
-    const WHAT: &'static str = "a secret such as `${NAME}` or `${file:PATH}`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        let help = || "it must not be empty".to_owned();
-        reader.scalar(
-            Self::WHAT,
-            node,
-            |text| if text.is_empty() { Err(help()) } else { Ok(Self(text.to_owned())) },
-        )
-    }
-}
-
-impl FromNode for bool {
-    const WHAT: &'static str = "`true` or `false`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(String::new()),
-        })
-    }
-}
-
-macro_rules! integers {
-    ($($ty:ty),*) => {$(
-        impl FromNode for $ty {
-            const WHAT: &'static str = "a whole number";
-
-            fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-                reader.scalar(Self::WHAT, node, |text| {
-                    text.parse().map_err(|_| format!("from 0 to {}, in digits alone", <$ty>::MAX))
-                })
-            }
-        }
-    )*};
-}
-integers!(u32, u64, usize);
-
-impl FromNode for Duration {
-    const WHAT: &'static str = "a duration such as `30s`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| {
-            duration(text).ok_or_else(|| {
-                "write a whole number and `ms`, `s`, `m`, `h` or `d`, such as `1h30m`".to_owned()
-            })
-        })
-    }
-}
-
-/// `250ms`, `1h30m`: at most ten thousand days.
-#[must_use]
-pub fn duration(text: &str) -> Option<Duration> {
-    let (mut rest, mut total) = (text, Duration::ZERO);
-    while !rest.is_empty() {
-        let (digits, after) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
-        let (unit, after) = after.split_at(after.bytes().take_while(u8::is_ascii_alphabetic).count());
-        let millis = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        let part = digits.parse::<u64>().ok()?.checked_mul(millis)?;
-        total = total.checked_add(Duration::from_millis(part))?;
-        rest = after;
-    }
-    (!text.is_empty() && total <= Duration::from_hours(240_000)).then_some(total)
-}
-
-impl FromNode for Size {
-    const WHAT: &'static str = "a size such as `64KiB`, `10MB` or `1048576`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| {
-            size(text).ok_or_else(|| {
-                "write a whole number, in bytes or with `KB`, `MB`, `GB`, `KiB`, `MiB` or `GiB`".to_owned()
-            })
-        })
-    }
-}
-
-fn size(text: &str) -> Option<Size> {
-    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor).map(Size)
-}
-
-impl FromNode for SocketAddr {
-    const WHAT: &'static str = "an address such as `127.0.0.1:8080`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| {
-            let text =
-                text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
-            text.parse().map_err(|_| {
-                let port = text.trim_start_matches(':').trim_start_matches("*:");
-                match port.parse::<u16>() {
-                    Ok(port) => format!(
-                        "did you mean `127.0.0.1:{port}` (this machine) or `0.0.0.0:{port}` (all networks)?"
-                    ),
-                    Err(_) => {
-                        "write an IP address and a port; IPv6 in brackets, such as `[::]:8080`".to_owned()
-                    }
-                }
-            })
-        })
-    }
-}
-
-impl FromNode for Range {
-    const WHAT: &'static str = "an address range such as `10.0.0.0/8`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| {
-            let network = Network::parse(text).ok_or_else(String::new)?;
-            Ok(Self { text: text.to_owned(), network })
-        })
-    }
-}
-
-impl FromNode for ServerUrl {
-    const WHAT: &'static str = "an address such as `http://10.0.0.5:8000`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| server_url(text).map(Self))
-    }
-}
-
-impl FromNode for UpstreamRef {
-    const WHAT: &'static str = "the name of an upstream, or an address such as `http://10.0.0.5:8000`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| match text {
-            "" => Err(String::new()),
-            _ if text.contains("://") => server_url(text).map(Self::Url),
-            _ => Ok(Self::Name(text.to_owned())),
-        })
-    }
-}
-
-fn server_url(text: &str) -> Result<Url, String> {
-    if !text.contains("://") {
-        return Err(format!("did you mean `http://{text}`?"));
-    }
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") {
-        Err("only `http` and `https` can be called".into())
-    } else if !url.username().is_empty() || url.password().is_some() {
-        Err("take the credentials out and write them under `credentials`".into())
-    } else if url.query().is_some() || url.fragment().is_some() {
-        Err("take out what stands from `?` or `#` on".into())
-    } else {
-        Ok(url)
-    }
-}
-
-impl FromNode for Location {
-    const WHAT: &'static str = "a file or an address such as `https://idp.example/jwks.json`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| match text {
-            "" => Err(String::new()),
-            _ if text.contains("://") => {
-                let url = Url::parse(text).map_err(|error| error.to_string())?;
-                let http = matches!(url.scheme(), "http" | "https");
-                if http { Ok(Self::Url(url)) } else { Err("only `http` and `https` can be called".into()) }
-            }
-            _ => Ok(Self::File(text.to_owned())),
-        })
-    }
-}
-
-impl FromNode for Pem {
-    const WHAT: &'static str = "a public key in PEM form, or the file that holds it";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| match text {
-            "" => Err(String::new()),
-            _ if text.contains("-----BEGIN") => Ok(Self::Text(Secret(text.to_owned()))),
-            _ if text.contains('\n') => Err("the text does not begin with `-----BEGIN`".into()),
-            _ => Ok(Self::File(text.to_owned())),
-        })
-    }
-}
-
-impl FromNode for HostName {
-    const WHAT: &'static str = "a host name such as `api.example.com` or `*.example.com`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| {
-            let (stars, name) = match text.strip_prefix("*.") {
-                Some(name) => ("*.", name),
-                None => ("", text),
-            };
-            let port = name.contains(':') && !name.starts_with('[') || name.contains("]:");
-            match normalise(name) {
-                _ if text == "*" => Ok(Self("*".into())),
-                _ if port => Err("leave the port out: it is the listener's".into()),
-                Ok(host) if !host.is_empty() => Ok(Self(format!("{stars}{host}"))),
-                Ok(_) => Err(String::new()),
-                Err(error) => Err(error.as_str().into()),
-            }
-        })
-    }
-}
-
-impl FromNode for Prefix {
-    const WHAT: &'static str = "a path such as `/petstore`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| {
-            let text = text.trim_end_matches('/');
-            let template = Template::parse(if text.is_empty() { "/" } else { text });
-            match template.map_err(|error| error.as_str().to_owned())? {
-                template if !template.is_literal() => Err("parameters cannot stand here".into()),
-                _ if text.is_empty() => Ok(Self::default()),
-                template => Ok(Self(template.to_string())),
-            }
-        })
-    }
-}
-
-impl FromNode for Template {
-    const WHAT: &'static str = "a path such as `/legacy/**` or `/users/{id}`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| {
-            Self::parse_with_tail(text).map_err(|error| error.as_str().to_owned())
-        })
-    }
-}
-
-impl FromNode for Method {
-    const WHAT: &'static str = "a method such as `GET`";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| match text.to_ascii_uppercase() {
-            upper if upper != text => Err(format!("did you mean `{upper}`? methods are case-sensitive")),
-            upper if upper == "CONNECT" => Err("CONNECT is not served".into()),
-            upper => Self::from_bytes(upper.as_bytes()).map_err(|_| String::new()),
-        })
-    }
-}
-
-impl FromNode for HeaderName {
-    const WHAT: &'static str = "the name of a header field";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, header_name)
-    }
-}
-
-/// Fields that the gateway itself must be right about cannot be written by hand.
-fn header_name(text: &str) -> Result<HeaderName, String> {
-    let name = HeaderName::try_from(text).map_err(|_| "letters, digits and `-` make a name".to_owned())?;
-    let own = [
-        "connection",
-        "content-length",
-        "host",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    if own.contains(&name.as_str()) { Err("the gateway sets this field itself".into()) } else { Ok(name) }
-}
-
-impl FromNode for HeaderValue {
-    const WHAT: &'static str = "the value of a header field";
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        reader.scalar(Self::WHAT, node, |text| {
-            let mut value = Self::try_from(text)
-                .map_err(|_| "line breaks and control characters cannot be sent".to_owned())?;
-            value.set_sensitive(true);
-            Ok(value)
-        })
-    }
-}
-
 /// A list gives a name several values.
 impl FromNode for Headers {
     const WHAT: &'static str = "a mapping of header fields";
@@ -428,46 +128,11 @@ impl FromNode for Headers {
     }
 }
 
-impl FromNode for Listen {
-    const WHAT: &'static str = SocketAddr::WHAT;
-    const KEYS: &'static [KeyDoc] = ListenKeys::KEYS;
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        let address = match node.value {
-            Value::Map(_) => ListenKeys::from_node(reader, node)?.address,
-            _ => SocketAddr::from_node(reader, node)?,
-        };
-        Some(Self { address })
-    }
-}
-
-impl FromNode for Docs {
-    const WHAT: &'static str = "a path such as `/docs`, `off`, or `path` and `protected`";
-    const KEYS: &'static [KeyDoc] = DocsKeys::KEYS;
-
-    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        if let Value::Map(_) = node.value {
-            let keys = DocsKeys::from_node(reader, node)?;
-            return Some(Self { path: keys.path, protected: keys.protected.unwrap_or(false) });
-        }
-        Prefix::from_node(reader, node).map(|path| Self { path: Some(path), protected: false })
-    }
-}
-
-super::read::record! {
-    /// The documentation as a mapping.
-    pub struct DocsKeys {
-        /// The path under which it lies. Default: `/docs`.
-        optional path: Prefix,
-        /// Whether it asks for the credentials that the gateway's own keys need. Default: `false`.
-        optional protected: bool,
-    }
-}
-
 impl<T: FromNode> FromNode for Spanned<T> {
     const WHAT: &'static str = T::WHAT;
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
+    const SHORT: bool = T::SHORT;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         let place = reader.place(node).into();
@@ -479,6 +144,7 @@ impl<T: FromNode> FromNode for Vec<T> {
     const WHAT: &'static str = "a list";
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
+    const SHORT: bool = T::SHORT;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         match &node.value {
@@ -505,6 +171,7 @@ impl<T: FromNode> FromNode for Many<T> {
     const WHAT: &'static str = T::WHAT;
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
+    const SHORT: bool = T::SHORT;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         match &node.value {
@@ -514,17 +181,32 @@ impl<T: FromNode> FromNode for Many<T> {
     }
 }
 
+impl<T: FromNode> FromNode for Filled<T> {
+    const WHAT: &'static str = "a list of at least one";
+    const KEYS: &'static [KeyDoc] = T::KEYS;
+    const MORE: &'static [KeyDoc] = T::MORE;
+
+    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
+        if matches!(&node.value, Value::List(items) if items.is_empty()) {
+            reader.error(codes::VALUE_INVALID, "the list is empty", node, "at least one item is needed");
+            return None;
+        }
+        Vec::from_node(reader, node).map(Self)
+    }
+}
+
 impl<T: FromNode> FromNode for Named<T> {
     const WHAT: &'static str = "a mapping of names";
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
+    const SHORT: bool = T::SHORT;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         let Value::Map(members) = &node.value else {
             reader.unexpected(Self::WHAT, node, "");
             return None;
         };
-        let read = |(key, value): &(super::span::Key, Node)| {
+        let read = |(key, value): &(Key, Node)| {
             reader.below(&key.text, |reader| {
                 let place = reader.place_of(key.span).into();
                 let value = T::from_node(reader, value)?;
@@ -539,12 +221,12 @@ impl<T: FromNode> FromNode for Switch<T> {
     const WHAT: &'static str = T::WHAT;
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
+    const SHORT: bool = T::SHORT;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-        match &node.value {
-            Value::Scalar { text, .. } if text == "off" => Some(Self::Off),
-            Value::Scalar { text, plain: true } if text == "false" => Some(Self::Off),
-            Value::Scalar { .. } if !T::KEYS.is_empty() && T::WHAT == "a mapping" => {
+        match reader.peek(node).as_deref() {
+            Some("off" | "false") => Some(Self::Off),
+            Some(_) if !T::SHORT && !T::KEYS.is_empty() => {
                 let keys: Vec<_> = T::KEYS.iter().map(|key| format!("`{}`", key.name)).collect();
                 reader.unexpected("`off` or a mapping", node, format!("keys here: {}", keys.join(", ")));
                 None
@@ -553,28 +235,3 @@ impl<T: FromNode> FromNode for Switch<T> {
         }
     }
 }
-
-/// A closed set of words, read with a suggestion for what is none of them.
-macro_rules! words {
-    ($Name:ty: $first:literal => $value:expr $(, $word:literal => $other:expr)* $(,)?) => {
-        impl FromNode for $Name {
-            const WHAT: &'static str = concat!("one of `", $first, "`" $(, ", `", $word, "`")*);
-
-            fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
-                reader.scalar(Self::WHAT, node, |text| match text {
-                    $first => Ok($value),
-                    $($word => Ok($other),)*
-                    _ => Err(suggest(text, [$first $(, $word)*]).map_or_else(String::new, |near| format!("did you mean `{near}`?"))),
-                })
-            }
-        }
-    };
-}
-pub(super) use words;
-
-words!(Mode: "pass" => Self::Pass, "enforce" => Self::Enforce, "gateway" => Self::Gateway);
-words!(EncodedSlash: "refuse" => Self::Refuse, "keep" => Self::Keep, "unambiguous" => Self::Unambiguous);
-words!(
-    Per: "consumer" => Self::Consumer, "key" => Self::Key, "address" => Self::Address, "api" => Self::Api,
-    "operation" => Self::Operation, "global" => Self::Global
-);

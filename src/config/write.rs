@@ -9,9 +9,9 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::{
     Model, Spanned,
-    model::{AccessLog, Headers, Listen, UndeclaredQuery},
+    model::{AccessLog, Headers, UndeclaredQuery},
     value::{
-        Docs, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
+        Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
         UpstreamRef,
     },
 };
@@ -171,11 +171,11 @@ fn quoted(text: &str) -> String {
 }
 
 /// A text that [`super::read`] must not take references in.
-fn text(text: impl ToString) -> Option<Yaml> {
+fn text(text: &(impl ToString + ?Sized)) -> Option<Yaml> {
     Some(Yaml::Text(text.to_string().replace("${", "$${")))
 }
 
-fn word(word: impl ToString) -> Option<Yaml> {
+fn word(word: &(impl ToString + ?Sized)) -> Option<Yaml> {
     Some(Yaml::Word(word.to_string()))
 }
 
@@ -203,6 +203,12 @@ impl<T: ToYaml> ToYaml for Many<T> {
             [one] => one.to_yaml(),
             _ => self.0.to_yaml(),
         }
+    }
+}
+
+impl<T: ToYaml> ToYaml for Filled<T> {
+    fn to_yaml(&self) -> Option<Yaml> {
+        self.0.to_yaml()
     }
 }
 
@@ -236,34 +242,22 @@ impl ToYaml for Headers {
     }
 }
 
-impl ToYaml for Docs {
-    fn to_yaml(&self) -> Option<Yaml> {
-        if let (Some(path), false) = (&self.path, self.protected) {
-            return path.to_yaml();
-        }
-        let mut members = Vec::new();
-        member(&mut members, "path", "", &self.path);
-        member(&mut members, "protected", "", &self.protected);
-        Some(Yaml::Map(members))
-    }
-}
-
 impl ToYaml for Duration {
     fn to_yaml(&self) -> Option<Yaml> {
         let millis = self.as_millis();
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
-        let fits = |(length, _): &&(u128, &str)| millis > 0 && millis % length == 0;
+        let fits = |(length, _): &&(u128, &str)| millis > 0 && millis.is_multiple_of(*length);
         let (length, unit) = units.iter().find(fits).unwrap_or(&(1, "ms"));
-        word(format!("{}{unit}", millis / length))
+        word(&format!("{}{unit}", millis / length))
     }
 }
 
 impl ToYaml for Size {
     fn to_yaml(&self) -> Option<Yaml> {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1_000_000, "MB"), (1_000, "KB")];
-        let fits = |(length, _): &&(u64, &str)| self.0 > 0 && self.0 % length == 0;
+        let fits = |(length, _): &&(u64, &str)| self.0 > 0 && self.0.is_multiple_of(*length);
         let (length, unit) = units.iter().find(fits).unwrap_or(&(1, ""));
-        word(format!("{}{unit}", self.0 / length))
+        word(&format!("{}{unit}", self.0 / length))
     }
 }
 
@@ -301,7 +295,6 @@ written! {
     usize: self => word(self);
     Secret: self => Some(Yaml::Text(self.0.clone()));
     SocketAddr: self => text(self);
-    Listen: self => text(self.address);
     Range: self => text(&self.text);
     HostName: self => text(&self.0);
     ServerUrl: self => text(self.0.as_str().trim_end_matches('/'));
@@ -316,7 +309,7 @@ written! {
     Template: self => text(self);
     Method: self => text(self);
     HeaderName: self => text(self);
-    HeaderValue: self => text(String::from_utf8_lossy(self.as_bytes()));
+    HeaderValue: self => text(&String::from_utf8_lossy(self.as_bytes()));
     Mode: self => word(self.as_str());
     Per: self => word(self.as_str());
     EncodedSlash: self => word(match self {

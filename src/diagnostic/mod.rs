@@ -121,18 +121,21 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance in characters.
+/// How many characters must be added, left out, changed, or swapped with their neighbour to make `b` of `a`.
 fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before = vec![0; b.len() + 1];
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1; b.len() + 1];
+        for j in 0..b.len() {
+            let changed = row[j] + usize::from(a[i] != b[j]);
+            next[j + 1] = changed.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                next[j + 1] = next[j + 1].min(before[j - 1] + 1);
+            }
         }
+        (before, row) = (row, next);
     }
     row[b.len()]
 }
@@ -145,5 +148,8 @@ mod tests {
     fn suggests_the_nearest_word_only_when_it_is_near() {
         assert_eq!(suggest("upstraem", ["listen", "upstream"]), Some("upstream"));
         assert_eq!(suggest("zebra", ["listen", "upstream"]), None);
+        assert_eq!(suggest("burts", ["limit", "burst"]), Some("burst"));
+        assert_eq!(suggest("tsl", ["tls"]), Some("tls"));
+        assert_eq!(suggest("per", ["xyz"]), None);
     }
 }

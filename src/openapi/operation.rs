@@ -24,7 +24,7 @@ use crate::diagnostic::codes;
 /// More operations are not imported. `$ref` and aliases can make few lines stand for any number of them,
 /// so what all of them hold together (parameters, servers, requirements, text) is bounded as well.
 const MAX_OPERATIONS: usize = 100_000;
-const MAX_WEIGHT: usize = 2_000_000;
+const MAX_WEIGHT: usize = 1_000_000;
 /// How many values an `x-gatewright` may hold.
 const EXTENSION_BUDGET: usize = 10_000;
 
@@ -333,5 +333,6 @@ fn weight(operation: &Operation) -> usize {
     let types = operation.request_types.iter().map(|t| text(t));
     let id = operation.operation_id.iter().map(|id| text(id));
     let own_servers = if operation.servers_of_document { 0 } else { operation.servers.len() };
-    operation.parameters.len() + own_servers + security.chain(types).chain(id).sum::<usize>()
+    // Parameters are shared: a pointer each.
+    operation.parameters.len() / 8 + own_servers + security.chain(types).chain(id).sum::<usize>()
 }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use regex_syntax::hir::{Class, Hir, HirKind};
+
 use super::{
     Version,
     document::At,
@@ -11,15 +13,19 @@ use super::{
 };
 use crate::diagnostic::codes;
 
-/// Patterns that repeat this often in total are dear to compile; so many of them are tried.
-const DEAR_REPEAT: u64 = 1_000;
-const DEAR_PATTERNS: usize = 200;
+/// Compiled patterns below this size are far under the limit of `regex`; larger ones are tried, so many of them.
+const DEAR_SIZE: u64 = 150_000;
+const DEAR_PATTERNS: usize = 64;
+/// What is beyond these is not looked at: no honest description has it.
+const MAX_PATTERN: usize = 16_000;
+const MAX_CLASSES: usize = 500_000;
 
-/// The patterns of a description, each compiled once.
+/// The patterns of a description, each looked at once.
 #[derive(Default)]
 pub struct Patterns {
     known: HashMap<String, Option<String>>,
     dear: usize,
+    classes: usize,
 }
 
 /// Checks one schema, not what is inside it.
@@ -147,37 +153,83 @@ const MODERN: &[&str] = &[
 ];
 
 impl Patterns {
-    /// Why a pattern cannot be run, if so.
+    /// Why a pattern cannot be run, if so: what `regex` would say, without compiling all of them.
     fn fault(&mut self, pattern: &str) -> Option<String> {
         if let Some(known) = self.known.get(pattern) {
             return known.clone();
         }
-        if repeats(pattern) >= DEAR_REPEAT || pattern.len() > 2_000 {
-            self.dear += 1;
-            if self.dear > DEAR_PATTERNS {
-                return None;
-            }
+        self.classes += pattern.matches('\\').count() + pattern.matches("(?").count();
+        if self.classes > MAX_CLASSES {
+            return None;
         }
-        let fault = regex::Regex::new(pattern).err().map(|error| reason(&error));
+        let fault = self.examine(pattern);
         self.known.insert(pattern.to_owned(), fault.clone());
         fault
     }
-}
 
-fn reason(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => "it repeats too much".to_owned(),
-        error => {
-            let text = error.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            last.trim_start_matches("error: ").to_owned()
+    fn examine(&mut self, pattern: &str) -> Option<String> {
+        let too_large = || Some("it repeats too much".to_owned());
+        if pattern.len() > MAX_PATTERN {
+            return too_large();
         }
+        let parsed = match regex_syntax::parse(pattern) {
+            Ok(parsed) => parsed,
+            Err(regex_syntax::Error::Parse(error)) => return Some(error.kind().to_string()),
+            Err(regex_syntax::Error::Translate(error)) => return Some(error.kind().to_string()),
+            Err(_) => return Some("it is no regular expression".to_owned()),
+        };
+        if size(&parsed) < DEAR_SIZE || self.dear >= DEAR_PATTERNS {
+            return None;
+        }
+        self.dear += 1;
+        regex::Regex::new(pattern).err().and_then(|_| too_large())
     }
 }
 
-/// The sum of all numbers in `{n,m}`: a measure of what the pattern costs to compile.
-fn repeats(pattern: &str) -> u64 {
-    let counts = pattern.split('{').skip(1).filter_map(|part| part.split_once('}')).map(|(inside, _)| inside);
-    let numbers = counts.flat_map(|inside| inside.split(',')).filter_map(|n| n.trim().parse::<u64>().ok());
-    numbers.fold(0, u64::saturating_add)
+/// About how many transitions the compiled pattern has; the parser bounds how deep it is nested.
+fn size(hir: &Hir) -> u64 {
+    let all = |parts: &[Hir]| parts.iter().map(size).fold(0, u64::saturating_add);
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) | HirKind::Class(Class::Bytes(_)) => 1,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Class(Class::Unicode(class)) => 2 * class.ranges().len() as u64,
+        HirKind::Repetition(repeated) => {
+            let times = repeated.max.unwrap_or(repeated.min).max(1);
+            size(&repeated.sub).saturating_mul(times.into())
+        }
+        HirKind::Capture(capture) => size(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => all(parts),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_judged_as_regex_would() {
+        let mut patterns = Patterns::default();
+        for pattern in [
+            r"^[a-z]+\.(yes|no)$",
+            r"^(?!x)",
+            r"\1",
+            r"(?<=a)b",
+            r"[",
+            r"\p{L}{1,64}",
+            r"\w{1,255}",
+            r"\w{1,9000}",
+            r"^[\w+=,.@-]{1,64}$",
+            r"a{,5}",
+            r"\/x\-y\_",
+            r"\Z",
+            r"[^]",
+            r"{",
+            r"(?i)straße",
+            r".{0,4096}",
+            "((a{100}){100}){100}",
+        ] {
+            let compiles = regex::Regex::new(pattern);
+            assert_eq!(patterns.fault(pattern).is_none(), compiles.is_ok(), "{pattern}: {compiles:?}");
+        }
+    }
 }

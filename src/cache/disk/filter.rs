@@ -17,10 +17,10 @@ impl Filter {
         Self((0..words).map(|_| AtomicU64::new(0)).collect())
     }
 
-    pub fn insert(&self, name: u128) {
-        for (word, bit) in self.places(name) {
-            self.0[word].fetch_or(bit, Ordering::Relaxed);
-        }
+    /// Adds a name; false when that changed nothing.
+    pub fn insert(&self, name: u128) -> bool {
+        let set = |(word, bit): (usize, u64)| self.0[word].fetch_or(bit, Ordering::Relaxed) & bit == 0;
+        self.places(name).fold(false, |new, place| set(place) | new)
     }
 
     #[must_use]
@@ -46,7 +46,9 @@ mod tests {
     fn it_knows_all_that_was_put_and_little_else() {
         let filter = Filter::new(10_000);
         let name = |i: u64| xxhash_rust::xxh3::xxh3_128(&i.to_le_bytes());
-        (0..10_000).for_each(|i| filter.insert(name(i)));
+        let new = (0..10_000).filter(|i| filter.insert(name(*i))).count();
+        assert!(new > 9_700, "{new}");
+        assert!((0..10_000).all(|i| !filter.insert(name(i))));
         assert!((0..10_000).all(|i| filter.contains(name(i))));
         let wrong = (10_000..20_000).filter(|i| filter.contains(name(*i))).count();
         assert!(wrong < 300, "{wrong}");

@@ -53,6 +53,7 @@ pub struct Generation {
     body_bytes: AtomicU64,
     entries: AtomicU64,
     index_bytes: AtomicU64,
+    name_bytes: AtomicU64,
 }
 
 impl Generation {
@@ -64,7 +65,8 @@ impl Generation {
         let store = opener(&dir.join("index"))?;
         let mut list =
             OpenOptions::new().read(true).append(true).create(true).open(dir.join("names")).map_err(io)?;
-        let filter = Filter::new(names);
+        // Each record has two names: its place's and its own.
+        let filter = Filter::new(names * 2);
         let mut known = Vec::new();
         list.read_to_end(&mut known).map_err(io)?;
         for name in known.chunks_exact(NAME) {
@@ -83,6 +85,7 @@ impl Generation {
             body_bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             index_bytes: AtomicU64::new(0),
+            name_bytes: AtomicU64::new(known.len() as u64),
         };
         generation.read_counts()?;
         generation.measure()?;
@@ -109,8 +112,11 @@ impl Generation {
     /// Puts a record. The body file of the one it replaces goes, unless both name the same.
     pub fn put(&self, key: &DiskKey, value: &[u8]) -> Result<(), StoreError> {
         let name: &[u8; NAME] = key.first_chunk().expect("invariant: a key is longer than its name");
-        insert_name(&self.filter, name);
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).1.extend_from_slice(name);
+        // A name whose bits were all there needs no line: those that set them have theirs.
+        if insert_name(&self.filter, name) {
+            self.names.lock().unwrap_or_else(PoisonError::into_inner).1.extend_from_slice(name);
+            self.name_bytes.fetch_add(NAME as u64, Ordering::Relaxed);
+        }
         let old = self.store.put(key, value)?;
         let new_file = self.file_of(value);
         if let Some((_, len)) = new_file {
@@ -162,10 +168,11 @@ impl Generation {
         self.measure()
     }
 
-    /// Bytes on disk, as of the last flush.
+    /// Bytes on disk: of bodies now, of the index as of the last flush.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.body_bytes.load(Ordering::Relaxed) + self.index_bytes.load(Ordering::Relaxed)
+        let counts = [&self.body_bytes, &self.index_bytes, &self.name_bytes];
+        counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     #[must_use]
@@ -225,13 +232,12 @@ pub fn prefix(key: &Key) -> [u8; NAME] {
     bytes
 }
 
-fn insert_name(filter: &Filter, name: &[u8]) {
-    if let Some((place, id)) = name.split_first_chunk::<8>() {
-        filter.insert(place_name(u64::from_be_bytes(*place)));
-        if let Some(id) = id.first_chunk() {
-            filter.insert(u128::from_be_bytes(*id));
-        }
-    }
+/// Adds place and id to a filter; false when that changed nothing.
+fn insert_name(filter: &Filter, name: &[u8]) -> bool {
+    let Some((place, id)) = name.split_first_chunk::<8>() else { return false };
+    let new_place = filter.insert(place_name(u64::from_be_bytes(*place)));
+    let new_id = id.first_chunk().is_some_and(|id| filter.insert(u128::from_be_bytes(*id)));
+    new_place || new_id
 }
 
 fn place_name(place: u64) -> u128 {

@@ -33,6 +33,7 @@ pub mod engine;
 pub mod filter;
 pub mod generation;
 pub mod meta;
+mod placing;
 pub mod queue;
 mod reader;
 pub mod record;
@@ -86,13 +87,14 @@ pub enum Late {
 }
 
 /// A body that was opened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum OpenBody {
     Whole(Bytes),
     Stream(FileStream),
 }
 
 /// A body that is read while it is sent.
+#[derive(Clone)]
 pub struct FileStream {
     readers: Arc<Readers>,
     open: OpenFile,
@@ -231,7 +233,7 @@ impl Disk {
         }
     }
 
-    /// The responses stored for a key, oldest first. They count as of the moment `since`.
+    /// The responses stored for a key. They count as of the moment `since`.
     pub async fn read(&self, key: &Key, since: u64) -> Result<Vec<Entry>, Late> {
         let found = self.readers.find(key, since, READ_DEADLINE).await;
         self.note(found)

@@ -138,7 +138,7 @@ fn run(shared: &Shared, job: Job) {
     }
 }
 
-/// All responses of a key, oldest first.
+/// All responses of a key.
 fn find(shared: &Shared, key: &Key, since: u64) -> Result<Vec<Entry>, StoreError> {
     let live = shared.live.load_full();
     let prefix = generation::prefix(key);
@@ -169,7 +169,6 @@ fn find(shared: &Shared, key: &Key, since: u64) -> Result<Vec<Entry>, StoreError
             found.push((name, decoded.entry));
         }
     }
-    found.sort_by_key(|(_, entry)| entry.policy.received_ms);
     Ok(found.into_iter().map(|(_, entry)| entry).collect())
 }
 

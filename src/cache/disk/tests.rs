@@ -124,6 +124,23 @@ async fn variants_principals_and_validations_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn what_memory_has_is_not_replaced_by_the_older_copy_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path());
+    let ask = |lang: &str| Ask::get("/x").with(&[("accept-language", lang)]);
+    let fields = [("cache-control", "max-age=5"), ("vary", "accept-language"), ("etag", "\"a\"")];
+    fill(&cache, &ask("de"), 200, &fields, b"hallo").unwrap();
+    until(&cache, |stats| stats.disk_entries == 1).await;
+    // Too short-lived to be written once more.
+    let later = ask("de").later(100);
+    let Lookup::Stale(found, _) = cache.lookup(&later.request()).await else { panic!() };
+    cache.refresh(&later.request(), found, &map(&[]), later.times()).unwrap();
+    assert!(matches!(cache.lookup(&ask("en").request()).await, Lookup::Miss(Miss::Vary)));
+    assert!(matches!(cache.lookup(&later.request()).await, Lookup::Fresh(_)));
+    close(cache);
+}
+
+#[tokio::test]
 async fn what_was_invalidated_or_purged_does_not_come_back_from_either_generation() {
     let dir = tempfile::tempdir().unwrap();
     let small = CacheConfig { disk_bytes: 4_000_000, ..config(dir.path()) };

@@ -15,7 +15,7 @@ use crate::{
     config::{
         Model, Switch,
         model::{self, Policy, UndeclaredQuery as Undeclared},
-        read::Deep,
+        record::Deep,
     },
     diagnostic::{Diagnostic, Place, codes},
     gateway::{

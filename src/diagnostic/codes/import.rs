@@ -42,7 +42,8 @@ codes! { IMPORT:
     ALIAS_EXPANSION_LIMIT = "alias-expansion-limit";
     /// The description is larger than what is read.
     ///
-    /// At most 80 MB of text, 100,000 operations and two million parameters of operations are imported.
+    /// At most 80 MB of text and 100,000 operations are imported, and of each operation only so many
+    /// parameters, servers and security requirements that all of them together stay within memory.
     TOO_LARGE = "too-large";
     /// The description names no server, so the gateway does not know where to send requests.
     ///
