@@ -176,7 +176,8 @@ fn string_end(rest: &str) -> Option<usize> {
 pub fn test_modules(code: &str) -> Vec<String> {
     code.split("#[cfg(test)]")
         .skip(1)
-        .filter_map(|rest| rest.trim_start().strip_prefix("mod "))
+        .filter_map(|rest| rest.lines().nth(1)?.split_once("mod "))
+        .map(|(_, rest)| rest)
         .filter(|rest| rest[identifier(rest).len()..].starts_with(';'))
         .map(|rest| identifier(rest).to_owned())
         .collect()
