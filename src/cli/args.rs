@@ -115,7 +115,7 @@ pub struct Serve {
     #[arg(long, value_name = "PATH|off")]
     pub docs: Option<String>,
     /// Worker threads [default: one per core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub workers: Option<usize>,
     /// Keep accepting for so long after SIGTERM, while /ready already answers 503
     #[arg(long, value_name = "DURATION")]
@@ -213,10 +213,10 @@ pub enum CacheAction {
     Stats,
     /// Drop stored answers
     Purge {
-        /// One address with all its variants, such as `http://127.0.0.1:8080/pets?limit=1`
+        /// One address with all its variants: `http://127.0.0.1:8080/pets`, or `/pets` on every host
         #[arg(required_unless_present_any = ["prefix", "api", "all"], conflicts_with_all = ["prefix", "api", "all"])]
         url: Option<String>,
-        /// Everything under an address, such as `http://127.0.0.1:8080/pets/`
+        /// Everything that begins so: `http://127.0.0.1:8080/pets/`, or `/pets/` on every host
         #[arg(long, value_name = "URL", conflicts_with_all = ["api", "all"])]
         prefix: Option<String>,
         /// Everything of one API

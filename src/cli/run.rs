@@ -172,6 +172,15 @@ impl Start {
         let Self { control, engine, state, listeners, admin, config, mut banner } = self;
         let (drain, stats) = (engine.drain.clone(), Arc::new(server::Stats::default()));
         serve::watch_gauges(&engine, &stats);
+        // Before anyone can see the gateway ready and send it a signal.
+        let signals = {
+            let _inside = control.handle().enter();
+            server::signals()
+        };
+        match signals {
+            Ok(signals) => drop(control.handle().spawn(serve::signals(Arc::clone(&engine), signals))),
+            Err(error) => tracing::error!(%error, "signals cannot be received"),
+        }
         if let Some((listener, access)) = admin {
             let router = admin::router(Arc::clone(&engine) as Arc<dyn admin::Control>, access);
             let address = listener.addresses().first().copied();
@@ -193,7 +202,6 @@ impl Start {
                 return ExitCode::from(exit::FINDINGS);
             }
         };
-        control.handle().spawn(serve::signals(Arc::clone(&engine)));
         control.handle().spawn(serve::watch_files(Arc::clone(&engine)));
         control.handle().spawn(serve::keep_keys(Arc::clone(&engine)));
         print_page(&banner, extra);

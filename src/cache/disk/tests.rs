@@ -455,6 +455,7 @@ fn faulty(dir: &Path) -> (Cache, Arc<Faults>) {
         stats,
         max_object_bytes: 1 << 20,
         budget: AtomicU64::new(1 << 30),
+        flights: Arc::new(crate::cache::collapse::Flights::new()),
     };
     (Cache { inner: Arc::new(inner) }, faults)
 }
