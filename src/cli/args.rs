@@ -70,6 +70,9 @@ pub struct Source {
     /// Leave the server's base path out of the paths that clients call
     #[arg(long)]
     pub strip_base: bool,
+    /// Follow `$ref`s of descriptions to other hosts too; never done unasked
+    #[arg(long)]
+    pub remote_refs: bool,
 }
 
 #[derive(Debug, Args)]

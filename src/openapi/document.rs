@@ -134,6 +134,11 @@ impl<'l> Files<'l> {
         Ok(files)
     }
 
+    /// Whether addresses may be loaded.
+    pub fn fetches(&self) -> bool {
+        self.loader.fetches()
+    }
+
     pub fn root(&self) -> &Document {
         self.get(0)
     }
@@ -171,7 +176,8 @@ impl<'l> Files<'l> {
         })?;
         let root = &self.root().name;
         let folder = root.strip_suffix(self.root().path.as_str()).unwrap_or_default();
-        let document = Document::new(format!("{folder}{path}"), path.to_owned(), tree);
+        let name = if path.contains("://") { path.to_owned() } else { format!("{folder}{path}") };
+        let document = Document::new(name, path.to_owned(), tree);
         let _ = self.slots[number].set(document);
         self.count.set(number + 1);
         Ok(number)

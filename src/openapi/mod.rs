@@ -45,6 +45,11 @@ use crate::diagnostic::{Diagnostic, codes};
 pub trait Loader {
     /// The bytes of `reference` (a relative path, `/` between its parts), or why they cannot be had.
     fn load(&self, reference: &str) -> Result<Arc<[u8]>, String>;
+
+    /// Whether `reference` may be an `http` address too. Only when the user asked for it.
+    fn fetches(&self) -> bool {
+        false
+    }
 }
 
 /// A loader for descriptions in one piece: every other file is refused.

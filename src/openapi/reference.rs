@@ -1,12 +1,13 @@
 //! `$ref`: where it leads, in this file or another one of the folder, and why it leads nowhere.
 //!
-//! Addresses are never fetched: only what the loader finds in the description's folder counts. A
+//! Addresses are not fetched unless the loader does so: else only what lies in the description's folder counts. A
 //! reference is relative to the file it stands in (RFC 3986, 5.2), its fragment a JSON pointer (RFC 6901)
 //! or the name of an anchor; pointers are also tried inside the nearest schema with an `$id`.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+use url::Url;
 
 use super::{
     document::{Document, Files},
@@ -46,7 +47,8 @@ impl Lost {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Remote => {
-                "addresses are not fetched: download the document beside this one and refer to it there"
+                "addresses are not fetched unasked: download the document beside this one and refer to it \
+                 there, or allow it with `--remote-refs`"
             }
             Self::Outside => {
                 "only files of the description's folder are read: import the folder that holds both, \
@@ -106,7 +108,7 @@ pub fn relocate(
     let file = if address.is_empty() {
         from as usize
     } else {
-        let path = join(&documents[from as usize].path, &plain(address))?;
+        let path = absolute(&documents[from as usize].path, address).ok()?;
         documents.iter().position(|document| document.path == path)?
     };
     (fragment.is_empty() || fragment.starts_with('/')).then(|| format!("#{}{fragment}", holder(file)))
@@ -124,13 +126,32 @@ fn locate<'a>(files: &'a Files<'_>, from: &Document, address: &str) -> Result<&'
     if own.is_some_and(|own| own.split('#').next() == Some(address)) {
         return Ok(files.root());
     }
+    let path = absolute(&from.path, address)?;
+    if is_url(&path) && !files.fetches() {
+        return Err(Lost::Remote);
+    }
+    files.load(&path).map_err(Lost::File)
+}
+
+/// What an address names: a path in the description's folder, or an `http` address.
+fn absolute(base: &str, address: &str) -> Result<String, Lost> {
     let scheme = address.split_once(':').map(|(scheme, _)| scheme);
     let is_scheme = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    if is_url(address) {
+        return Ok(address.to_owned());
+    }
     if scheme.is_some_and(is_scheme) || address.starts_with("//") {
         return Err(Lost::Remote);
     }
-    let path = join(&from.path, &plain(address)).ok_or(Lost::Outside)?;
-    files.load(&path).map_err(Lost::File)
+    if is_url(base) {
+        let joined = Url::parse(base).and_then(|base| base.join(address));
+        return joined.map(String::from).map_err(|error| Lost::File(error.to_string()));
+    }
+    join(base, &plain(address)).ok_or(Lost::Outside)
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
 }
 
 /// `address` relative to the folder of `base`, without `.` and `..`; `None` when it leaves the root.
