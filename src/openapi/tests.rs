@@ -252,6 +252,21 @@ fn references_reach_files_of_the_folder_and_nothing_else() {
 }
 
 #[test]
+fn addresses_are_followed_only_when_that_is_allowed() {
+    let file = |text: &str| -> Arc<[u8]> { text.as_bytes().into() };
+    let files = HashMap::from([
+        ("https://h/a/x.yaml".to_owned(), file("get: { parameters: [{ $ref: '../p.yaml' }] }")),
+        ("https://h/p.yaml".to_owned(), file("{ name: limit, in: query }")),
+    ]);
+    let text = b"openapi: 3.1.0\ninfo: {}\npaths: { /x: { $ref: 'https://h/a/x.yaml' }, /y: { get: {} } }\n";
+    let closed = import(text, &Options::default(), &files).0.unwrap();
+    assert_eq!((closed.operations.len(), closed.documents.len()), (1, 1));
+    let open = Options { remote_references: true, ..Options::default() };
+    let open = import(text, &open, &files).0.unwrap();
+    assert_eq!(open.operations[0].parameters[0].name, "limit");
+}
+
+#[test]
 fn odd_fields_cost_at_most_their_operation() {
     let text = "openapi: '3.0.0'\ninfo: { title: 1, version: 2.0 }\nservers: [{ url: http://h, variables: null }, 5, { url: null }]\nsecurity: { key: [] }\ncomponents: { securitySchemes: { key: { type: apiKey, in: header, name: X } }, schemas: [], parameters: 4 }\npaths:\n  /a:\n    parameters: null\n    get: { operationId: 7, parameters: [null, 3, { name: 1, in: query, required: 'true' }], security: null, tags: 1, responses: [] }\n    put: []\n    post: { security: x }\n    delete: { requestBody: 3, security: [], servers: {} }\n  /b: null\n  /c: 5\n";
     let (api, found) = yaml(text);
