@@ -195,6 +195,20 @@ fn every_operation_is_read_as_expected() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_project_s_own_samples_import_without_errors() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi");
+    let files = std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    for file in files.filter(|file| file.is_file()) {
+        let bytes = read(&file);
+        if dialect::is_root(&bytes) {
+            let options = Options { file: file.display().to_string(), ..Options::default() };
+            let (api, found) = import(&bytes, &options, &Folder(folder.clone()));
+            assert!(api.is_some_and(|api| !api.operations.is_empty()), "{found:#?}");
+        }
+    }
+}
+
 /// Imports a YAML text without other files.
 fn yaml(text: &str) -> Imported {
     import(text.as_bytes(), &Options { file: "api.yaml".into(), ..Options::default() }, &NoLoader)
