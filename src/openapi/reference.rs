@@ -1,13 +1,12 @@
 //! `$ref`: where it leads, in this file or another one of the folder, and why it leads nowhere.
 //!
-//! Addresses are not fetched unless the loader does so: else only what lies in the description's folder counts. A
-//! reference is relative to the file it stands in (RFC 3986, 5.2), its fragment a JSON pointer (RFC 6901)
+//! Addresses are not fetched unless the user allows it: only what the loader finds in the description's
+//! folder counts. A reference is relative to the file it stands in (RFC 3986, 5.2), its fragment a JSON pointer (RFC 6901)
 //! or the name of an anchor; pointers are also tried inside the nearest schema with an `$id`.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use url::Url;
 
 use super::{
     document::{Document, Files},
@@ -47,8 +46,7 @@ impl Lost {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Remote => {
-                "addresses are not fetched unasked: download the document beside this one and refer to it \
-                 there, or allow it with `--remote-refs`"
+                "addresses are not fetched: download the document beside this one and refer to it there"
             }
             Self::Outside => {
                 "only files of the description's folder are read: import the folder that holds both, \
@@ -108,16 +106,10 @@ pub fn relocate(
     let file = if address.is_empty() {
         from as usize
     } else {
-        let path = absolute(&documents[from as usize].path, address).ok()?;
+        let path = path_of(&documents[from as usize].path, address).ok()?;
         documents.iter().position(|document| document.path == path)?
     };
     (fragment.is_empty() || fragment.starts_with('/')).then(|| format!("#{}{fragment}", holder(file)))
-}
-
-/// The path in an address.
-fn plain(address: &str) -> String {
-    let path = address.split('?').next().unwrap_or_default();
-    percent_decode_str(path).decode_utf8_lossy().replace('\\', "/")
 }
 
 /// The file that an address without fragment names.
@@ -126,32 +118,40 @@ fn locate<'a>(files: &'a Files<'_>, from: &Document, address: &str) -> Result<&'
     if own.is_some_and(|own| own.split('#').next() == Some(address)) {
         return Ok(files.root());
     }
-    let path = absolute(&from.path, address)?;
-    if is_url(&path) && !files.fetches() {
+    let path = path_of(&from.path, address)?;
+    if is_url(&path) && !files.remote {
         return Err(Lost::Remote);
     }
     files.load(&path).map_err(Lost::File)
 }
 
-/// What an address names: a path in the description's folder, or an `http` address.
-fn absolute(base: &str, address: &str) -> Result<String, Lost> {
-    let scheme = address.split_once(':').map(|(scheme, _)| scheme);
-    let is_scheme = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+/// The path in the folder, or the URL, that an address in the file `from` names.
+fn path_of(from: &str, address: &str) -> Result<String, Lost> {
     if is_url(address) {
         return Ok(address.to_owned());
     }
-    if scheme.is_some_and(is_scheme) || address.starts_with("//") {
+    let is_scheme = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    if address.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme)) {
         return Err(Lost::Remote);
     }
-    if is_url(base) {
-        let joined = Url::parse(base).and_then(|base| base.join(address));
-        return joined.map(String::from).map_err(|error| Lost::File(error.to_string()));
+    if is_url(from) {
+        return url::Url::parse(from)
+            .and_then(|base| base.join(address))
+            .map(Into::into)
+            .map_err(|_| Lost::Remote);
     }
-    join(base, &plain(address)).ok_or(Lost::Outside)
+    if address.starts_with("//") {
+        return Err(Lost::Remote);
+    }
+    let path = address.split('?').next().unwrap_or_default();
+    let path = percent_decode_str(path).decode_utf8_lossy().replace('\\', "/");
+    join(from, &path).ok_or(Lost::Outside)
 }
 
-fn is_url(text: &str) -> bool {
-    text.starts_with("http://") || text.starts_with("https://")
+/// Whether something is an address that can be fetched, when that is allowed.
+pub fn is_url(text: &str) -> bool {
+    let starts = |scheme: &str| text.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
+    starts("http://") || starts("https://")
 }
 
 /// `address` relative to the folder of `base`, without `.` and `..`; `None` when it leaves the root.
@@ -222,6 +222,16 @@ fn anchor<'a>(root: Node<'a>, name: &str) -> Option<Node<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_told_from_files() {
+        assert_eq!(path_of("a/b.yaml", "https://h/x.yaml"), Ok("https://h/x.yaml".into()));
+        assert_eq!(path_of("https://h/a/b.yaml", "../x%20y.yaml"), Ok("https://h/x%20y.yaml".into()));
+        assert_eq!(path_of("a/b.yaml", "x%20y.yaml?v=1"), Ok("a/x y.yaml".into()));
+        for remote in ["file:///etc/passwd", "ftp://h/x", "//h/x", "urn:x"] {
+            assert_eq!(path_of("a/b.yaml", remote), Err(Lost::Remote), "{remote}");
+        }
+    }
 
     #[test]
     fn relative_references_stay_in_the_folder() {

@@ -71,6 +71,7 @@ fn remote(url: &str, reading: Reading<'_>) -> Found {
         file: url.to_owned(),
         path: fetched.url.clone(),
         base_url: Some(fetched.url),
+        remote_references: reading.remote_refs,
         server_variables: reading.server_variables.to_vec(),
     };
     let loader = WithAddresses { folder: None, reading };
@@ -93,6 +94,7 @@ fn file(path: &Path, boundary: &Path, reading: Reading<'_>) -> Found {
         file: path.display().to_string(),
         path: path.strip_prefix(boundary).unwrap_or(path).display().to_string(),
         base_url: None,
+        remote_references: reading.remote_refs,
         server_variables: reading.server_variables.to_vec(),
     };
     let loader = WithAddresses { folder: Some(FolderLoader::within(boundary)), reading };
@@ -154,10 +156,6 @@ impl Loader for WithAddresses<'_> {
             Some(folder) => folder.load(reference),
             None => Err("a fetched description reads no files".to_owned()),
         }
-    }
-
-    fn fetches(&self) -> bool {
-        self.reading.remote_refs
     }
 }
 
