@@ -13,8 +13,8 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     Location, Model, Pem, Spanned, Switch,
     model::{self, Policy},
-    record::Deep,
     read_extension,
+    record::Deep,
 };
 use crate::{
     diagnostic::{Diagnostic, Place, codes},

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, Response, StatusCode, Version, header, request::Parts};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
@@ -228,8 +228,14 @@ impl Asked<'_> {
 /// The upstream's answer without the fields of its hop, with this hop's `Via`.
 fn passed(mut response: Response<UpstreamBody>, via: &Via) -> Response<UpstreamBody> {
     let version = response.version();
+    if response.headers().contains_key(header::TRANSFER_ENCODING) {
+        // It was read as the transfer coding says; the length beside it is a lie (RFC 9112, section 6.3).
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     hop::strip(response.headers_mut());
     hop::add_via(response.headers_mut(), version, via);
+    // An upstream of HTTP/1.0 is no reason to speak it to the client (RFC 9110, section 2.5).
+    *response.version_mut() = Version::HTTP_11;
     response
 }
 
