@@ -421,7 +421,7 @@ fn cache_state(cache: &cache::Cache, max_bytes: u64) -> admin::CacheState {
         enabled: true,
         entries: report.disk_entries,
         bytes: report.disk_bytes,
-        max_bytes: max_bytes,
+        max_bytes,
         memory_entries: report.memory_entries,
         memory_bytes: report.memory_bytes,
     }

@@ -97,7 +97,8 @@ fn configuration_file(source: &Source) -> Option<PathBuf> {
         return None;
     }
     let bytes = source::read(path).ok()?;
-    config::is_configuration(&bytes).then(|| path.to_owned())
+    let named = path.file_stem().is_some_and(|stem| stem.to_string_lossy().starts_with("gatewright"));
+    (named && !config::is_description(&bytes) || config::is_configuration(&bytes)).then(|| path.to_owned())
 }
 
 impl Prepared {

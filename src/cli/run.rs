@@ -172,6 +172,15 @@ impl Start {
         let Self { control, engine, state, listeners, admin, config, mut banner } = self;
         let (drain, stats) = (engine.drain.clone(), Arc::new(server::Stats::default()));
         serve::watch_gauges(&engine, &stats);
+        // Before anyone can see the gateway ready and send it a signal.
+        let signals = {
+            let _inside = control.handle().enter();
+            server::signals()
+        };
+        match signals {
+            Ok(signals) => drop(control.handle().spawn(serve::signals(Arc::clone(&engine), signals))),
+            Err(error) => tracing::error!(%error, "signals cannot be received"),
+        }
         if let Some((listener, access)) = admin {
             let router = admin::router(Arc::clone(&engine) as Arc<dyn admin::Control>, access);
             let address = listener.addresses().first().copied();
@@ -193,7 +202,6 @@ impl Start {
                 return ExitCode::from(exit::FINDINGS);
             }
         };
-        control.handle().spawn(serve::signals(Arc::clone(&engine)));
         control.handle().spawn(serve::watch_files(Arc::clone(&engine)));
         control.handle().spawn(serve::keep_keys(Arc::clone(&engine)));
         print_page(&banner, extra);
@@ -278,15 +286,8 @@ fn server_config(model: &Model, flags: &Serve) -> Result<ServerConfig, Diagnosti
         config.timeouts.keep_alive = timeouts.keep_alive.unwrap_or(config.timeouts.keep_alive);
     }
     let drain = model.drain.as_ref();
-    let flag = |text: &Option<String>, name: &str| match text {
-        Some(text) => config::duration(text).map(Some).ok_or_else(|| {
-            Diagnostic::error(codes::USAGE, format!("`{name} {text}` is no duration"))
-                .help("write `10s`, `500ms` or `1m`")
-        }),
-        None => Ok(None),
-    };
-    let delay = flag(&flags.drain_delay, "--drain-delay")?.or(drain.and_then(|drain| drain.delay));
-    let timeout = flag(&flags.drain_timeout, "--drain-timeout")?.or(drain.and_then(|drain| drain.timeout));
+    let delay = flags.drain_delay.or(drain.and_then(|drain| drain.delay));
+    let timeout = flags.drain_timeout.or(drain.and_then(|drain| drain.timeout));
     config.drain_delay = delay.unwrap_or(config.drain_delay);
     config.drain_timeout = timeout.unwrap_or(config.drain_timeout);
     Ok(config)

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
 
 use super::{engine::Engine, run::CLOSE_WITHIN, show};
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     problem::Problem,
     provider::watch,
     proxy::{Connection, Proxy},
-    server::{self, ConnInfo, Service, Signal, Stats},
+    server::{ConnInfo, Service, Signal, Stats},
 };
 
 /// The data plane's service: every worker shares the proxy.
@@ -34,14 +35,7 @@ fn connection(conn: &ConnInfo) -> Connection {
 }
 
 /// SIGTERM and Ctrl-C drain, a second one ends at once; SIGHUP loads the configuration again.
-pub async fn signals(engine: Arc<Engine>) {
-    let mut signals = match server::signals() {
-        Ok(signals) => signals,
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be received");
-            return;
-        }
-    };
+pub async fn signals(engine: Arc<Engine>, mut signals: mpsc::Receiver<Signal>) {
     while let Some(signal) = signals.recv().await {
         match signal {
             Signal::Stop { .. } if engine.drain.is_leaving() => std::process::exit(signal.exit_code()),

@@ -126,7 +126,7 @@ impl Compiler<'_> {
     fn route(&mut self, entry: &model::Route, outermost: &Policy) {
         let policy = entry.policy.clone().under(outermost);
         let hosts = hosts(entry.host.as_ref());
-        if let Some(plan) = route::plain(self.model, entry, policy, &mut self.said) {
+        if let Some(plan) = route::plain(self.model, entry, &policy, &mut self.said) {
             self.routes.push(Placed { hosts, plan });
         }
     }

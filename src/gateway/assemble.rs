@@ -61,6 +61,9 @@ pub fn assemble(
     ((!failed).then_some(gateway), builder.said)
 }
 
+/// Operations with what cannot be checked for them.
+type Gaps = Vec<(String, Gap)>;
+
 struct Builder<'a> {
     live: &'a Live,
     consumers: Arc<Consumers>,
@@ -68,7 +71,7 @@ struct Builder<'a> {
     upstreams: HashMap<Arc<UpstreamKey>, (Arc<Upstream>, Arc<UpstreamMetrics>)>,
     said: Vec<Diagnostic>,
     /// What cannot be checked, by API: its place, then each operation with its gap.
-    gaps: BTreeMap<Arc<str>, (Place, Vec<(String, Gap)>)>,
+    gaps: BTreeMap<Arc<str>, (Place, Gaps)>,
 }
 
 impl Builder<'_> {

@@ -289,6 +289,9 @@ fn diagnostic(text: &str, name: &str, fault: &Fault) -> Diagnostic {
     let line = text[..start].matches('\n').count() + 1;
     let mut place = place_in_line(text, line, start, at);
     place.file = name.to_owned();
+    if fault.code == codes::ENCODING_NOT_UTF8 {
+        place.width = 1;
+    }
     Diagnostic::error(fault.code, &fault.title).at(place).label(&fault.label).help(&fault.help)
 }
 

@@ -1,7 +1,11 @@
 //! The lenient reader of OpenAPI descriptions, 2.0 to 3.2: text in, one [`Api`] and its diagnostics out.
 //!
-//! Pure: what it needs of other files comes through a [`Loader`]. One bad field costs one operation and
-//! gives a diagnostic with its place; only what `INDEX`-like document rules name costs the document.
+//! Pure: what it needs of other files comes through a [`Loader`], addresses are never fetched. One bad field
+//! costs one operation and gives a diagnostic with its place; only what makes the document as a whole
+//! unreadable or ambiguous costs the document. In reading order: `document` (with `json`, `yaml`, `builder`,
+//! `value`) makes text into a tree, `dialect` finds the version, `operation` (with `item`, `path`,
+//! `parameter`, `server`, `security`) the routes, `walk` and `schema` look at all the rest, `siting` says where
+//! an operation is served, `listing` and `effective` show the outcome.
 
 mod builder;
 pub mod dialect;

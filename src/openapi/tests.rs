@@ -182,7 +182,10 @@ fn every_operation_is_read_as_expected() {
                 wrong.push(format!("{file}: {} {} is not routed", row["method"], row["qkey"]));
                 continue;
             };
-            for (name, value) in operation.iter().filter(|(name, value)| row[*name] != **value) {
+            // The column separates base paths by blanks, so one with a blank cannot be compared.
+            let blank = |name: &str| name == "base" && row["servers"] == "Your API URL";
+            let differs = |name: &str, value: &String| row[name] != *value && !blank(name);
+            for (name, value) in operation.iter().filter(|(name, value)| differs(name, value)) {
                 let place = format!("{file}: {} {}", row["method"], row["path"]);
                 wrong.push(format!("{place}: {name} is {value}, expected {}", row[name]));
             }

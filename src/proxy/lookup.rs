@@ -3,7 +3,7 @@
 //! Asked after Guard, so that nobody gets what is not for them. The cache keeps what the upstream said;
 //! Shape runs on hits and misses alike.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode, Version, header, request::Parts};
@@ -16,7 +16,7 @@ use super::{
     receive,
 };
 use crate::{
-    cache::{Cache, CacheRequest, Fill, Hit, Lookup as Found, Moment, Times, Validate, status},
+    cache::{Cache, CacheRequest, Fill, Flight, Hit, Lookup as Found, Moment, Times, Turn, Validate, status},
     exchange::{self, Body, BoxError},
     gateway::{Live, Route},
     policy::Findings,
@@ -66,7 +66,12 @@ struct Asked<'a> {
     moment: Moment,
     sent_ms: u64,
     stale: Option<Hit>,
+    /// Others wait for this fetch.
+    flight: Option<Flight>,
 }
+
+/// How long a request waits for another one's fetch before it makes its own.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the cache is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +105,18 @@ pub async fn lookup<'a>(
         options,
         now_ms,
     };
-    let found = cache.lookup(&request).await;
+    let mut found = cache.lookup(&request).await;
+    let mut flight = None;
+    if matches!(found, Found::Miss(_)) {
+        match cache.turn(&request) {
+            Turn::Lead(own) => flight = Some(own),
+            Turn::Follow(leader) => {
+                leader.over(route.timeouts.first_byte.min(LONGEST_WAIT)).await;
+                found = cache.lookup(&CacheRequest { now_ms: exchange::now_ms(), ..request }).await;
+            }
+            Turn::Alone => {}
+        }
+    }
     let why = status::Forwarded::of(&found);
     let asked = |why, stale| Asked {
         cache,
@@ -109,6 +125,7 @@ pub async fn lookup<'a>(
         moment: cache.moment(),
         sent_ms: exchange::now_ms(),
         stale,
+        flight,
     };
     let (said, looked) = match found {
         Found::Fresh(hit) => ("hit", Looked::Answered(hit.respond(&request))),
@@ -219,23 +236,33 @@ impl Asked<'_> {
         let outcome = fill.as_ref().map(|fill| fill.as_ref().map(|_| ()).map_err(|why| *why));
         response.headers_mut().append(status::CACHE_STATUS, status::forwarded(self.why, status, outcome));
         match fill {
-            Some(Ok(fill)) => response.map(|body| store_through(body, fill)),
-            _ => response.map(Body::stream),
+            Some(Ok(mut fill)) => {
+                if let Some(flight) = self.flight {
+                    fill.lead(flight);
+                }
+                response.map(|body| store_through(body, fill))
+            }
+            _ => {
+                if let Some(flight) = self.flight {
+                    flight.pass(times.received_ms);
+                }
+                response.map(Body::stream)
+            }
         }
     }
 }
 
-/// The upstream's answer without the fields of its hop, with this hop's `Via`.
+/// The upstream's answer without the fields of its hop, with this hop's `Via`; how it came (HTTP/1.0, HTTP/2)
+/// says nothing about the client's connection.
 fn passed(mut response: Response<UpstreamBody>, via: &Via) -> Response<UpstreamBody> {
-    let version = response.version();
-    if response.headers().contains_key(header::TRANSFER_ENCODING) {
-        // It was read as the transfer coding says; the length beside it is a lie (RFC 9112, section 6.3).
-        response.headers_mut().remove(header::CONTENT_LENGTH);
+    let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
+    let headers = response.headers_mut();
+    // Transfer-Encoding decided where the body ended (RFC 9112, section 6.3): a length beside it is a lie.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
     }
-    hop::strip(response.headers_mut());
-    hop::add_via(response.headers_mut(), version, via);
-    // An upstream of HTTP/1.0 is no reason to speak it to the client (RFC 9110, section 2.5).
-    *response.version_mut() = Version::HTTP_11;
+    hop::strip(headers);
+    hop::add_via(headers, version, via);
     response
 }
 

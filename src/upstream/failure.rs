@@ -182,7 +182,7 @@ fn classify(error: &(dyn StdError + 'static)) -> Option<Reason> {
         return classify_hyper(error);
     }
     let error = error.downcast_ref::<io::Error>()?;
-    if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+    if error.get_ref().is_some_and(<dyn StdError + Send + Sync>::is::<rustls::Error>) {
         return Some(Reason::Tls);
     }
     match error.kind() {

@@ -193,10 +193,13 @@ fn the_cache_can_be_looked_into_and_purged() {
     let command =
         |words: &[&str]| cli(words.iter().copied().chain(connect.iter().map(String::as_str))).fine().stdout;
     assert!(!command(&["cache", "stats"]).is_empty());
-    command(&["cache", "purge", "/a"]);
+    let url = |path: &str| format!("http://{}{path}", gateway.address);
+    command(&["cache", "purge", "--prefix", &url("/a/")]);
     assert!(!gateway.get("/a/1").is_hit() && gateway.get("/b/1").is_hit());
-    command(&["cache", "purge"]);
-    assert!(!gateway.get("/b/1").is_hit());
+    command(&["cache", "purge", &url("/b/1")]);
+    assert!(!gateway.get("/b/1").is_hit() && gateway.get("/a/1").is_hit());
+    command(&["cache", "purge", "--all"]);
+    assert!(!gateway.get("/a/1").is_hit() && !gateway.get("/b/1").is_hit());
 }
 
 #[test]
