@@ -157,7 +157,7 @@ impl Prepared {
             if let Some(Spanned { value: Location::File(path), .. }) = &mut issuer.jwks {
                 *path = beside(folder, path);
             }
-            for pem in issuer.keys.iter_mut().filter_map(|key| key.pem.as_mut()) {
+            if let Some(pem) = issuer.key.as_mut().and_then(|key| key.pem.as_mut()) {
                 let Pem::File(path) = &pem.value else { continue };
                 match outside.file(path) {
                     Ok(text) => pem.value = Pem::Text(Secret(text)),
