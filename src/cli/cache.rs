@@ -22,7 +22,7 @@ pub fn cache(action: &CacheAction, connect: &Connect) -> Result<String, Diagnost
                 _ => json!("all"),
             };
             gateway.call(Method::POST, "/cache/purge", Some(&what))?;
-            Ok("purged: the next request for each of these goes to the upstream\n".to_owned())
+            Ok("purged: what was stored is asked for anew\n".to_owned())
         }
     }
 }

@@ -75,7 +75,9 @@ impl Loaded {
     }
 
     fn operations(&self) -> usize {
-        self.sources.iter().map(|source| source.description.api.operations.len()).sum()
+        let described: usize =
+            self.sources.iter().map(|source| source.description.api.operations.len()).sum();
+        described + self.model.as_ref().map_or(0, |model| model.routes.len())
     }
 }
 
@@ -243,6 +245,8 @@ pub struct Engine {
     pub runtime: Handle,
     pub drain: Drain,
     started: Instant,
+    /// The configuration that the process was started with.
+    first: Option<Model>,
     number: AtomicU64,
     /// Held while a generation is made: one at a time.
     making: Mutex<Snapshot>,
@@ -267,6 +271,7 @@ impl Engine {
             runtime,
             drain,
             started: Instant::now(),
+            first: first.model.clone(),
             number: AtomicU64::new(number),
             making: Mutex::new(first.files.clone()),
             history: Mutex::default(),
@@ -283,6 +288,9 @@ impl Engine {
         // Also after a failure: the next change is then seen as one.
         *files = loaded.files.clone();
         let failed = loaded.failed();
+        if let (Some(first), Some(now)) = (&self.first, &loaded.model) {
+            loaded.diagnostics.extend(findings::needs_restart(first, now, &self.recipe.name));
+        }
         match loaded.gateway.take() {
             Some(gateway) if !failed => {
                 self.proxy.current.store(Arc::new(gateway));
@@ -447,7 +455,7 @@ fn scope(proxy: &Proxy, what: &admin::Purge) -> Result<Vec<Purge>, Vec<Diagnosti
                 .help("write it as a caller would: `http://127.0.0.1:8080/pets/1`"),
         ]
     };
-    let rest = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+    let Some((_, rest)) = address.split_once("://") else { return Err(wrong("it has no scheme and host")) };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = route::normalise(host).map_err(|error| wrong(error.as_str()))?.into_owned();
     let target = route::canonical(if path.is_empty() { "/" } else { path })

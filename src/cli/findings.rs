@@ -1,8 +1,10 @@
 //! Findings as people should see them: one per cause, and in the words of what was typed.
 
+use std::net::SocketAddr;
+
 use super::prepare::COMMAND_LINE;
 use crate::{
-    config::Model,
+    config::{Model, Switch},
     diagnostic::{Code, Diagnostic, Place, codes},
 };
 
@@ -41,6 +43,57 @@ pub fn locate(found: &mut [Diagnostic], model: &Model) {
             d.place = (**place).clone();
         }
     }
+}
+
+/// The settings that only a new start obeys.
+#[must_use]
+pub fn needs_restart(first: &Model, now: &Model, file: &str) -> Option<Diagnostic> {
+    let limits = |model: &Model| {
+        model.limits.as_ref().map(|limits| (limits.connections, limits.headers, limits.header_count))
+    };
+    let clocks =
+        |model: &Model| model.timeouts.as_ref().map(|timeouts| (timeouts.header_read, timeouts.keep_alive));
+    let listen = |model: &Model| -> Vec<SocketAddr> {
+        model.listen.iter().map(|listen| listen.address.value).collect()
+    };
+    let admin = |model: &Model| {
+        model.admin.as_ref().map(|admin| match admin {
+            Switch::Off => None,
+            Switch::On(admin) => Some((
+                admin.address.as_ref().map(|address| address.value),
+                admin.hosts.clone(),
+                admin.token.clone(),
+            )),
+        })
+    };
+    let cache = |model: &Model| {
+        model.cache.as_ref().map(|cache| match cache {
+            Switch::Off => None,
+            Switch::On(store) => Some((store.memory, store.disk)),
+        })
+    };
+    let drain = |model: &Model| model.drain.as_ref().map(|drain| (drain.delay, drain.timeout));
+    let changed: Vec<&str> = [
+        ("`listen`", listen(first) != listen(now)),
+        ("`admin`", admin(first) != admin(now)),
+        ("`state`", first.state != now.state),
+        ("`workers`", first.workers != now.workers),
+        ("`access_log`", first.access_log != now.access_log),
+        ("`cache`", cache(first) != cache(now)),
+        ("`drain`", drain(first) != drain(now)),
+        ("`limits`", limits(first) != limits(now)),
+        ("`timeouts`", clocks(first) != clocks(now)),
+    ]
+    .into_iter()
+    .filter_map(|(key, changed)| changed.then_some(key))
+    .collect();
+    (!changed.is_empty()).then(|| {
+        let verb = if changed.len() == 1 { "takes" } else { "take" };
+        let title = format!("{} {verb} effect at the next start", changed.join(", "));
+        Diagnostic::warning(codes::RESTART_NEEDED, title)
+            .file(file)
+            .help("the rest of the file is in force now; start the gateway again for these")
+    })
 }
 
 /// The importer knows where a scheme stands, the compiler what its want does: one finding of the two.
@@ -104,6 +157,9 @@ fn name_flags(found: &mut Vec<Diagnostic>) {
             let address = d.title.split('`').nth(1).unwrap_or_default();
             d.title = format!("`{flag} {address}` is no address");
             d.help = "write it with its scheme: `http://10.0.0.5:8000`".to_owned();
+        }
+        if d.code == codes::REFERENCE_INVALID {
+            d.help = "set it, or name another; files are looked for from the folder you are in".to_owned();
         }
         let file =
             if flag.is_empty() { "command line".to_owned() } else { format!("command line, `{flag}`") };

@@ -139,6 +139,18 @@ impl Prepared {
             );
         }
         self.read_text(&file, &text, folder_of(path));
+        if self.model.as_ref().is_some_and(|model| model.apis.is_empty() && model.routes.is_empty()) {
+            // Also what a file looks like while an editor writes it.
+            self.model = None;
+            self.diagnostics.push(
+                Diagnostic::error(
+                    codes::KEY_MISSING,
+                    "neither `apis` nor `routes` is there: nothing would be served",
+                )
+                .file(file)
+                .help("add the first API: `apis: [{ spec: petstore.yaml }]`"),
+            );
+        }
     }
 
     fn read_flags(&mut self, source: &Source, policies: &Policies) {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{engine::Engine, run::CLOSE_WITHIN, show};
 use crate::{
+    cache::CacheReport,
     diagnostic,
     exchange::Body,
     gateway::Live,
@@ -111,6 +112,20 @@ pub fn watch_gauges(engine: &Arc<Engine>, stats: &Arc<Stats>) {
     metrics.gauge_fn("generation", "Number of the generation that serves", move || {
         proxy.current.load().number as f64
     });
+    if engine.live.cache.is_some() {
+        let gauges: [(&str, &str, fn(&CacheReport) -> u64); 4] = [
+            ("cache_disk_entries", "Answers stored on disk", |report| report.disk_entries),
+            ("cache_disk_bytes", "Bytes that stored answers take on disk", |report| report.disk_bytes),
+            ("cache_memory_entries", "Answers held in memory", |report| report.memory_entries),
+            ("cache_memory_bytes", "Bytes that answers take in memory", |report| report.memory_bytes),
+        ];
+        for (name, help, read) in gauges {
+            let live = Arc::clone(&engine.live);
+            metrics.gauge_fn(name, help, move || {
+                live.cache.as_ref().map_or(0.0, |cache| read(&cache.stats()) as f64)
+            });
+        }
+    }
     let open = Arc::clone(stats);
     metrics.gauge_fn("connections", "Client connections open now", move || open.open() as f64);
     let accepted = Arc::clone(stats);

@@ -153,7 +153,10 @@ impl Builder<'_> {
         if !plan.rate_limits.is_empty() {
             let scope = Scope { written: &plan.limits_written, api: &plan.api, operation: &plan.operation };
             match RateLimit::compile(&plan.rate_limits, scope, &self.live.limiters) {
-                Ok(limit) => policies.push(limit.into()),
+                Ok(limit) => {
+                    let metrics = &self.live.telemetry.metrics;
+                    policies.push(limit.counted(|name| metrics.limit_refused(&plan.api, name)).into());
+                }
                 Err(fault) => self.said.push(fault.at(plan.place.clone())),
             }
         }

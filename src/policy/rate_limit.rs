@@ -15,6 +15,7 @@ use crate::{
     counter::{Admission, CellKey, LimitId, Limiters, Rate, Take},
     diagnostic::{Diagnostic, codes},
     problem::{self, Problem},
+    telemetry::Counter,
 };
 
 /// More limits on one route than anyone can explain.
@@ -107,6 +108,7 @@ struct Limit {
     callers: SmallVec<[Per; 2]>,
     per: String,
     count_cached: bool,
+    refused: Arc<Counter>,
 }
 
 impl RateLimit {
@@ -134,6 +136,15 @@ impl RateLimit {
         }
         let policy = HeaderValue::try_from(policy).expect("invariant: names are checked, the rest is digits");
         Ok(Self { limits, policy, limiters: Arc::clone(limiters) })
+    }
+
+    /// Counts refusals with the counter that `of` gives for a limit's name.
+    #[must_use]
+    pub fn counted(mut self, of: impl Fn(&str) -> Arc<Counter>) -> Self {
+        for limit in &mut self.limits {
+            limit.refused = of(&limit.name);
+        }
+        self
     }
 
     #[must_use]
@@ -187,8 +198,9 @@ impl RateLimit {
 
     fn refusal(&self, admission: &Admission) -> Problem {
         let all = || self.limits.iter().zip(&admission.standings);
-        let violated: Vec<&str> =
-            all().filter(|(_, s)| s.remaining == 0).map(|(limit, _)| limit.name.as_str()).collect();
+        let used_up = || all().filter(|(_, standing)| standing.remaining == 0).map(|(limit, _)| limit);
+        used_up().for_each(|limit| limit.refused.inc());
+        let violated: Vec<&str> = used_up().map(|limit| limit.name.as_str()).collect();
         let wait = all().map(|(_, standing)| standing.retry).max().unwrap_or_default();
         let seconds = seconds_up(wait).max(1);
         let detail = match self.limits.iter().find(|limit| violated.first() == Some(&limit.name.as_str())) {
@@ -232,6 +244,7 @@ impl Limit {
             callers: per.iter().copied().filter(|p| *p <= Per::Address).collect(),
             per: words.join(" and "),
             count_cached: config.count_cached,
+            refused: Arc::default(),
         })
     }
 

@@ -104,7 +104,10 @@ impl<'a> Common<'a> {
             said.push(
                 Diagnostic::error(
                     codes::NO_SUCH_SERVER,
-                    format!("the description has {count} servers, counted from 0"),
+                    match count {
+                        1 => "the description has one server, number 0".to_owned(),
+                        _ => format!("the description has {count} servers, counted from 0"),
+                    },
                 )
                 .at(place)
                 .help("`gatewright routes FILE --format json` shows them in order"),

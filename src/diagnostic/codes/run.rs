@@ -17,6 +17,12 @@ codes! { RUN:
     ///
     /// Take it from the environment (`env:NAME`) or from a file (`@file`).
     SECRET_ON_COMMAND_LINE = "secret-on-command-line";
+    /// A setting of the process changed while it runs.
+    ///
+    /// APIs, routes, upstreams and policies change with the file; listeners, the admin listener, the state
+    /// directory, workers, the cache's sizes, the access log, the limits and clocks of connections and the drain
+    /// are taken at the start.
+    RESTART_NEEDED = "restart-needed";
     /// A description that came from the network names an upstream inside this machine or network.
     ///
     /// Whoever wrote the description can make the gateway call that address. Name the upstream yourself with
