@@ -62,8 +62,8 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn printed(text: String) -> ExitCode {
-    out(&text);
+fn printed(text: impl AsRef<str>) -> ExitCode {
+    out(text.as_ref());
     ExitCode::SUCCESS
 }
 

@@ -237,12 +237,11 @@ impl Settings {
             (flags, _) => flags.to_vec(),
         };
         let admin = match (flags.admin.as_deref(), &model.admin) {
-            (Some("off"), _) => None,
+            (Some("off"), _) | (None, Some(Switch::Off)) => None,
             (Some(address), _) => Some(
                 args::address(address)
                     .map_err(|text| Diagnostic::error(codes::USAGE, format!("`--admin`: {text}")))?,
             ),
-            (None, Some(Switch::Off)) => None,
             (None, Some(Switch::On(admin))) => {
                 Some(admin.address.as_ref().map_or(DEFAULT_ADMIN, |address| address.value))
             }
