@@ -1,8 +1,10 @@
 //! The command line as typed: flags and their help, nothing of what they do.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config;
 
 /// An API gateway and ingress that runs your OpenAPI description as its configuration.
 #[derive(Debug, Parser)]
@@ -68,6 +70,9 @@ pub struct Source {
     /// Leave the server's base path out of the paths that clients call
     #[arg(long)]
     pub strip_base: bool,
+    /// Follow `$ref`s of descriptions to other hosts too; never done unasked
+    #[arg(long)]
+    pub remote_refs: bool,
 }
 
 #[derive(Debug, Args)]
@@ -118,11 +123,11 @@ pub struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub workers: Option<usize>,
     /// Keep accepting for so long after SIGTERM, while /ready already answers 503
-    #[arg(long, value_name = "DURATION")]
-    pub drain_delay: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub drain_delay: Option<Duration>,
     /// Let requests in flight finish for so long at the end [default: 30s]
-    #[arg(long, value_name = "DURATION")]
-    pub drain_timeout: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub drain_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -190,8 +195,8 @@ pub enum KeysAction {
     Add {
         consumer: String,
         /// The key stops working after this long, such as `30d`
-        #[arg(long, value_name = "DURATION")]
-        expires: Option<String>,
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires: Option<Duration>,
     },
     /// List the keys: prefix, consumer, age, last use; never the secret
     List,
@@ -249,6 +254,10 @@ pub enum Security {
     Enforce,
     /// Require the gateway's own keys or tokens
     Gateway,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    config::duration(text).ok_or_else(|| "expected a duration such as `10s`, `500ms` or `1m`".to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

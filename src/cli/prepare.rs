@@ -17,7 +17,7 @@ use crate::{
     diagnostic::{Diagnostic, codes},
     openapi::{self, Siting},
     provider::{
-        description::{self, Description, Found, slug},
+        description::{self, Description, Found, Reading, slug},
         source::{self, folder_of},
     },
 };
@@ -80,7 +80,7 @@ pub fn prepare(source: &Source, policies: &Policies, runtime: &Handle) -> Prepar
             PathBuf::from(".")
         }
     };
-    prepared.import(&folder, runtime);
+    prepared.import(&folder, source.remote_refs, runtime);
     crate::diagnostic::sort(&mut prepared.diagnostics);
     prepared
 }
@@ -157,7 +157,7 @@ impl Prepared {
             if let Some(Spanned { value: Location::File(path), .. }) = &mut issuer.jwks {
                 *path = beside(folder, path);
             }
-            for pem in issuer.keys.iter_mut().filter_map(|key| key.pem.as_mut()) {
+            if let Some(pem) = issuer.key.as_mut().and_then(|key| key.pem.as_mut()) {
                 let Pem::File(path) = &pem.value else { continue };
                 match outside.file(path) {
                     Ok(text) => pem.value = Pem::Text(Secret(text)),
@@ -173,7 +173,7 @@ impl Prepared {
         }
     }
 
-    fn import(&mut self, folder: &Path, runtime: &Handle) {
+    fn import(&mut self, folder: &Path, remote_refs: bool, runtime: &Handle) {
         let Some(model) = &self.model else { return };
         let mut taken = HashSet::new();
         for (entry, api) in model.apis.iter().enumerate() {
@@ -185,7 +185,8 @@ impl Prepared {
                 .flat_map(|named| named.0.iter())
                 .map(|(name, value)| (name.value.clone(), value.clone()))
                 .collect();
-            let Found { descriptions, diagnostics, files } = description::load(&named, &variables, runtime);
+            let Found { descriptions, diagnostics, files } =
+                description::load(&named, Reading { server_variables: &variables, remote_refs, runtime });
             self.unreadable |= descriptions.is_empty()
                 && diagnostics
                     .iter()

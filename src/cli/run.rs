@@ -286,15 +286,8 @@ fn server_config(model: &Model, flags: &Serve) -> Result<ServerConfig, Diagnosti
         config.timeouts.keep_alive = timeouts.keep_alive.unwrap_or(config.timeouts.keep_alive);
     }
     let drain = model.drain.as_ref();
-    let flag = |text: &Option<String>, name: &str| match text {
-        Some(text) => config::duration(text).map(Some).ok_or_else(|| {
-            Diagnostic::error(codes::USAGE, format!("`{name} {text}` is no duration"))
-                .help("write `10s`, `500ms` or `1m`")
-        }),
-        None => Ok(None),
-    };
-    let delay = flag(&flags.drain_delay, "--drain-delay")?.or(drain.and_then(|drain| drain.delay));
-    let timeout = flag(&flags.drain_timeout, "--drain-timeout")?.or(drain.and_then(|drain| drain.timeout));
+    let delay = flags.drain_delay.or(drain.and_then(|drain| drain.delay));
+    let timeout = flags.drain_timeout.or(drain.and_then(|drain| drain.timeout));
     config.drain_delay = delay.unwrap_or(config.drain_delay);
     config.drain_timeout = timeout.unwrap_or(config.drain_timeout);
     Ok(config)

@@ -145,26 +145,22 @@ impl Compiler<'_> {
     }
 
     fn issuer(&mut self, entry: &model::Issuer) -> Option<issuer::Config> {
-        let keys =
-            match (&entry.jwks, entry.keys.as_slice()) {
-                (Some(jwks), []) => KeySource::Jwks(match &jwks.value {
-                    Location::File(path) => KeySet::File(path.into()),
-                    Location::Url(url) => KeySet::Url(url.as_str().to_owned()),
+        let keys = match (&entry.jwks, &entry.key) {
+            (Some(jwks), None) => KeySource::Jwks(match &jwks.value {
+                Location::File(path) => KeySet::File(path.into()),
+                Location::Url(url) => KeySet::Url(url.as_str().to_owned()),
+            }),
+            (None, Some(key)) => match (&key.pem, &key.secret) {
+                (Some(pem), None) => KeySource::PublicKey(match &pem.value {
+                    Pem::Text(text) => text.0.clone(),
+                    Pem::File(path) => path.clone(),
                 }),
-                (None, [key]) => match (&key.pem, &key.secret) {
-                    (Some(pem), None) => KeySource::PublicKey(match &pem.value {
-                        Pem::Text(text) => text.0.clone(),
-                        Pem::File(path) => path.clone(),
-                    }),
-                    (None, Some(secret)) => KeySource::Secret(secret.0.clone()),
-                    _ => return self.wrong_issuer(entry, "a key is either `pem` or `secret`"),
-                },
-                _ => return self.wrong_issuer(
-                    entry,
-                    "give it `jwks`, or one key under `keys`; several keys belong into a key set (`jwks`)",
-                ),
-            };
-        let named = entry.keys.iter().map(|key| key.algorithm.value.clone());
+                (None, Some(secret)) => KeySource::Secret(secret.0.clone()),
+                _ => return self.wrong_issuer(entry, "a key is either `pem` or `secret`"),
+            },
+            _ => return self.wrong_issuer(entry, "give it `jwks` or `key`"),
+        };
+        let named = entry.key.iter().map(|key| key.algorithm.value.clone());
         let config = issuer::Config {
             audience: entry.audience.as_ref().map(|many| many.0.clone()).unwrap_or_default(),
             algorithms: entry
@@ -173,6 +169,7 @@ impl Compiler<'_> {
                 .map(|algorithm| algorithm.value.clone())
                 .chain(named)
                 .collect(),
+            typ: entry.token_type.clone(),
             ..issuer::Config::new(entry.issuer.as_deref().unwrap_or(&entry.name.value), keys)
         };
         Some(match entry.leeway {
@@ -274,7 +271,7 @@ fn consumer(entry: &model::Consumer) -> consumer::Config {
     consumer::Config {
         name: entry.name.value.clone(),
         groups: entry.groups.clone(),
-        keys: entry.keys.iter().filter_map(|key| key.value.as_ref()).map(|secret| secret.0.clone()).collect(),
+        keys: entry.keys.iter().map(|key| key.value.0.clone()).collect(),
         subjects: entry
             .subjects
             .iter()

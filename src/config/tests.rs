@@ -51,11 +51,10 @@ limits: { connections: 100, headers: 32KiB, header_count: 50, uri: 8KiB, body: o
 timeouts: { connect: 1s, total: off, header_read: 250ms }
 cache: { memory: 64MiB, disk: 10MB }
 consumers:
-  - { name: shop, keys: [{ value: "${file:key.txt}" }, { hash: abc }], subjects: [sub-1], groups: [gold] }
+  - { name: shop, keys: [{ value: "${file:key.txt}" }], subjects: [sub-1], groups: [gold] }
 issuers:
   - { name: idp, issuer: https://idp.example, audience: api, jwks: https://idp.example/jwks.json, leeway: 30s }
-  - name: own
-    keys: [{ kid: a, pem: key.pem, algorithm: RS256 }, { secret: "${TOKEN}", algorithm: HS256 }]
+  - { name: own, key: { pem: key.pem, algorithm: RS256 }, token_type: at+jwt }
 apis:
   - spec: openapi/petstore.yaml
     host: [api.Example.com, "*.example.org"]
@@ -86,13 +85,16 @@ fn a_whole_configuration_is_read() {
     assert_eq!(model.limits.as_ref().unwrap().headers, Some(Size(32 * 1024)));
     assert_eq!(model.limits.as_ref().unwrap().route.body, Some(Switch::Off));
     assert_eq!(model.timeouts.as_ref().unwrap().route.total, Some(Switch::Off));
-    assert_eq!(model.consumers[0].keys[0].value, Some(Secret("from-file".into())));
-    assert_eq!(model.issuers[1].keys[0].pem.as_ref().unwrap().value, Pem::File("key.pem".into()));
+    assert_eq!(model.consumers[0].keys[0].value, Secret("from-file".into()));
+    assert_eq!(
+        model.issuers[1].key.as_ref().unwrap().pem.as_ref().unwrap().value,
+        Pem::File("key.pem".into())
+    );
     let api = &model.apis[0];
     let hosts: Vec<_> = api.host.as_ref().unwrap().0.iter().map(|host| host.0.as_str()).collect();
     assert_eq!(hosts, ["api.example.com", "*.example.org"]);
     assert_eq!(api.mount.as_ref().unwrap().0, "/petstore");
-    assert_eq!((api.spec.place.line, api.spec.place.pointer.as_str()), (21, "/apis/0/spec"));
+    assert_eq!((api.spec.place.line, api.spec.place.pointer.as_str()), (20, "/apis/0/spec"));
     let Some(Many(credentials)) = &api.policy.credentials else { panic!() };
     assert_eq!(credentials[0].value.0, "Bearer s3cret");
     let Some(Switch::On(Many(limits))) = &api.policy.rate_limit else { panic!() };
@@ -333,7 +335,7 @@ upstreams:
 consumers:
   - { name: shop, keys: [{ hash: a, value: s3cret }] }
 issuers:
-  - { name: idp, keys: [{ algorithm: RS256 }] }
+  - { name: idp, key: { algorithm: RS256 } }
 "#
         ),
         "\
@@ -372,18 +374,18 @@ error[value-invalid]: `name` is no parameter of `/a/{id}`
   |                                ^^^^
   help: name a parameter of the path
 
-error[keys-conflict]: there is both `hash` and `value`
- --> gatewright.yaml:9:26   /consumers/0/keys/0
+error[unknown-key]: `hash` is no key here
+ --> gatewright.yaml:9:28   /consumers/0/keys/0/hash
   |
-9 |   - { name: shop, keys: [{ hash: a, value: ****** }] }
-  |                          ^^^^^^^^^^^^^^^^^^^^^^^^^^
-  help: write exactly one of the two
+9 |   - { name: shop, keys: [{ hash: *, value: ****** }] }
+  |                            ^^^^
+  help: keys here: `value`
 
 error[keys-conflict]: there is neither `pem` nor `secret`
-  --> gatewright.yaml:11:25   /issuers/0/keys/0
+  --> gatewright.yaml:11:23   /issuers/0/key
    |
-11 |   - { name: idp, keys: [{ algorithm: RS256 }] }
-   |                         ^^^^^^^^^^^^^^^^^^^^
+11 |   - { name: idp, key: { algorithm: RS256 } }
+   |                       ^^^^^^^^^^^^^^^^^^^^
   help: write exactly one of the two
 
 "

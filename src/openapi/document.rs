@@ -112,6 +112,8 @@ pub struct Files<'l> {
     /// Path in the folder -> its slot, or why it cannot be had.
     known: RefCell<HashMap<String, Result<usize, String>>>,
     loader: &'l dyn Loader,
+    /// Whether the loader may be asked for URLs.
+    pub remote: bool,
 }
 
 impl<'l> Files<'l> {
@@ -129,9 +131,15 @@ impl<'l> Files<'l> {
             bytes: Cell::new(bytes.len()),
             known: RefCell::new(HashMap::from([(path.to_owned(), Ok(0))])),
             loader,
+            remote: false,
         };
         let _ = files.slots[0].set(Document::new(name.to_owned(), path.to_owned(), tree));
         Ok(files)
+    }
+
+    /// Allows the loader to be asked for URLs.
+    pub fn with_remote(self, remote: bool) -> Self {
+        Self { remote, ..self }
     }
 
     pub fn root(&self) -> &Document {
@@ -170,8 +178,9 @@ impl<'l> Files<'l> {
             diagnostics.first().map_or_else(String::new, |d| format!("line {}: {}", d.place.line, d.title))
         })?;
         let root = &self.root().name;
-        let folder = root.strip_suffix(self.root().path.as_str()).unwrap_or_default();
-        let document = Document::new(format!("{folder}{path}"), path.to_owned(), tree);
+        let folder = root.strip_suffix(self.root().path.as_str()).filter(|_| !super::reference::is_url(path));
+        let name = format!("{}{path}", folder.unwrap_or_default());
+        let document = Document::new(name, path.to_owned(), tree);
         let _ = self.slots[number].set(document);
         self.count.set(number + 1);
         Ok(number)

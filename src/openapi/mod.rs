@@ -41,9 +41,10 @@ use value::Node;
 use crate::diagnostic::{Diagnostic, codes};
 
 /// Reads the other files of a split description. The importer asks only for what lies in the folder of
-/// the root document; an implementation must still refuse anything outside it (symbolic links, `..`).
+/// the description; an implementation must still refuse anything outside it (symbolic links, `..`).
 pub trait Loader {
-    /// The bytes of `reference` (a relative path, `/` between its parts), or why they cannot be had.
+    /// The bytes of `reference`, or why they cannot be had: a path in the folder, `/` between its parts and
+    /// without `..`; with [`Options::remote_references`] also an `http` or `https` URL.
     fn load(&self, reference: &str) -> Result<Arc<[u8]>, String>;
 }
 
@@ -83,6 +84,8 @@ pub struct Options {
     pub path: String,
     /// The address the document came from, for relative server URLs.
     pub base_url: Option<String>,
+    /// Lets references to `http` and `https` addresses be followed: the loader is asked for the URL.
+    pub remote_references: bool,
     /// `--server-variable NAME=VALUE`: overrides defaults of server variables.
     pub server_variables: Vec<(String, String)>,
 }
@@ -231,7 +234,7 @@ pub fn import(bytes: &[u8], options: &Options, loader: &dyn Loader) -> Imported 
         path => path,
     };
     let files = match Files::open(bytes, name, path, loader) {
-        Ok(files) => files,
+        Ok(files) => files.with_remote(options.remote_references),
         Err(diagnostics) => return (None, diagnostics),
     };
     let version = match dialect::detect(files.root()) {
