@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use super::{
     args::Source,
     configure::Policies,
+    findings,
     prepare::{self, Imported, Prepared},
 };
 use crate::{
@@ -99,6 +100,7 @@ pub fn build(mut prepared: Prepared, recipe: &Recipe, number: u64, live: &Live) 
         files,
         unreadable: prepared.unreadable,
     };
+    let mut homes: Vec<String> = Vec::new();
     if let Some(model) = model {
         let sources = prepared.compiler_sources(&model);
         let config::Compiled { mut plan, summaries, mut diagnostics } = config::compile(&model, &sources);
@@ -118,11 +120,15 @@ pub fn build(mut prepared: Prepared, recipe: &Recipe, number: u64, live: &Live) 
         loaded.docs = plan.docs.as_ref().map(|docs| docs.prefix.clone());
         let (gateway, found) = assemble::assemble(plan, number, live, pages);
         said.extend(found);
+        findings::locate(&mut said, &model);
+        homes = prepared.homes(&model).into_iter().map(str::to_owned).collect();
         loaded.gateway = gateway;
         loaded.summaries = summaries;
         loaded.model = Some(model);
     }
     loaded.sources = prepared.sources;
+    let homes: Vec<&str> = homes.iter().map(String::as_str).collect();
+    findings::condense(&mut said, &homes);
     diagnostic::sort(&mut said);
     loaded.diagnostics = said;
     loaded

@@ -93,10 +93,16 @@ impl Builder<'_> {
     /// Two APIs of one host claim one route; the first keeps it.
     fn conflict(&mut self, routes: &[RoutePlan], first: usize, second: usize) {
         let (first, second) = (&routes[first], &routes[second]);
-        if first.api == second.api {
-            return; // the importer has said so already
+        // Of one description the importer has said so already; the lines of a configuration are known.
+        let described = second.place.line == 0;
+        if first.api == second.api && described {
+            return;
         }
-        let title = format!("`{}` of `{}` is served by `{}` already", second.shown, second.api, first.api);
+        let title = if first.api == second.api {
+            format!("`{}` stands before this already", first.shown)
+        } else {
+            format!("`{}` of `{}` is served by `{}` already", second.shown, second.api, first.api)
+        };
         self.said.push(
             Diagnostic::warning(codes::ROUTE_TAKEN, title)
                 .at(second.place.clone())
