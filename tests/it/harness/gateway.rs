@@ -297,7 +297,9 @@ fn spawn(
 fn binary(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatewright"));
     command.current_dir(folder.path("."));
-    command.env("XDG_STATE_HOME", folder.path("xdg")).env("HOME", folder.path("home"));
+    std::fs::create_dir_all(folder.path("run")).unwrap();
+    command.env("XDG_STATE_HOME", folder.path("xdg")).env("XDG_RUNTIME_DIR", folder.path("run"));
+    command.env("HOME", folder.path("home"));
     command.env("RUST_BACKTRACE", "0").env_remove("GATEWRIGHT_ADMIN").stdin(Stdio::null());
     command
 }
