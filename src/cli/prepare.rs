@@ -4,8 +4,10 @@ use std::{
     cell::RefCell,
     collections::HashSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use indicatif::ProgressBar;
 use tokio::runtime::Handle;
 
 use super::{
