@@ -442,6 +442,7 @@ fn banner(
         origin: origin.to_owned(),
         listen: listeners.addresses(),
         admin: settings.admin,
+        docs_moved: loaded.docs_moved.clone(),
         docs: loaded.docs.clone().filter(|_| !loaded.sources.is_empty()),
         state: state.dir.display().to_string(),
         cache: settings.cache.is_some(),

@@ -24,6 +24,11 @@ pub fn find<'g>(gateway: &'g Gateway, head: &Parts, target: &Target<'_>) -> Resu
         .hosts
         .find(receive::host(head))
         .map_err(|error| Problem::new(&problem::MALFORMED_REQUEST, error.as_str()))?;
+    if gateway.pages.as_ref().is_some_and(|pages| pages.first)
+        && let Some(pages) = pages(gateway, target)
+    {
+        return Ok(pages);
+    }
     let found = match host {
         None => return pages(gateway, target).ok_or_else(|| not_found(head)),
         Some(host) => lookup(host, head, target, &target.path),
