@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response, request::Parts};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::{
@@ -128,26 +129,13 @@ impl Proxy {
             Looked::Unanswered(lookup) => lookup,
         };
 
-        let mut body = Some(body);
+        let mut body = Some(body).filter(|body| !body.is_end_stream());
         loop {
             record.enter(Step::Forward);
-            let outgoing = {
-                let target = &target;
-                let (request_id, client) = (&record.request_id, connection);
-                let source = Source {
-                    via: &self.via,
-                    gateway,
-                    connection: client,
-                    route: &route,
-                    head,
-                    target,
-                    found,
-                    request_id,
-                };
-                outgoing::outgoing(&source, &lookup, body.take())
-            };
-            let answer =
-                forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
+            let (via, target, request_id) = (&self.via, &target, &record.request_id);
+            let source = Source { via, gateway, connection, route: &route, head, target, found, request_id };
+            let outgoing = |endpoint: &_| outgoing::outgoing(&source, &lookup, endpoint);
+            let answer = forward::forward(&route, connection.worker, body.take(), outgoing).await;
             record.forwarded(&answer);
             match lookup.settle(answer, &self.via, &mut record.cache).await? {
                 Settled::Answer(response) => return Ok(response),

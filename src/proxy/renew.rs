@@ -69,13 +69,10 @@ async fn fetch(
     let looked = lookup::lookup(&proxy.live, route, head, &target, &identity, asked, &mut word).await.ok()?;
     let Looked::Unanswered(mut lookup) = looked else { return None };
     loop {
-        let outgoing = {
-            let (via, target, request_id) = (&proxy.via, &target, &request_id);
-            let source = Source { via, gateway, connection, route, head, target, found, request_id };
-            outgoing::outgoing(&source, &lookup, None)
-        };
-        let answer =
-            forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
+        let (via, target, request_id) = (&proxy.via, &target, &request_id);
+        let source = Source { via, gateway, connection, route, head, target, found, request_id };
+        let outgoing = |endpoint: &_| outgoing::outgoing(&source, &lookup, endpoint);
+        let answer = forward::forward(route, connection.worker, None, outgoing).await;
         match lookup.settle(answer, &proxy.via, &mut word).await.ok()? {
             Settled::Answer(mut response) => {
                 // Reading the body is what stores it.
