@@ -54,7 +54,7 @@ impl Proxy {
     /// Takes one request to its answer. Dropping the future (the client hung up) cancels the upstream call
     /// and still emits the access event.
     pub async fn handle(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         connection: Connection,
         request: Request<Incoming>,
     ) -> Response<Body> {
