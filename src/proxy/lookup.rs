@@ -211,7 +211,10 @@ impl Asked<'_> {
     /// Stores the answer while it streams, if it may be stored, and says so in `Cache-Status`.
     async fn store(self, mut response: Response<UpstreamBody>, times: Times) -> Response<Body> {
         let status = response.status();
-        self.cache.invalidate(&self.request, status, response.headers()).await;
+        if !self.request.method.is_safe() {
+            // Boxed: it is rare, and its future would make that of every request larger.
+            Box::pin(self.cache.invalidate(&self.request, status, response.headers())).await;
+        }
         let fill = match self.why {
             status::Forwarded::Bypass(_) => None,
             _ => Some(self.cache.admit(&self.request, status, response.headers(), times, self.moment)),
