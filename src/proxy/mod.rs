@@ -89,7 +89,8 @@ impl Proxy {
     ) -> Result<Response<Body>, Problem> {
         let target = receive::receive(head, &self.via)?;
         record.enter(Step::Route);
-        let route = match routing::find(gateway, head, &target)? {
+        let host = receive::normal_host(head)?;
+        let route = match routing::find(gateway, &host, head, &target)? {
             Routed::Route(route) => route,
             Routed::Pages(pages) => return page(pages, head, &target, record, found).await,
         };
@@ -112,7 +113,7 @@ impl Proxy {
         record.caller(found);
 
         record.enter(Step::Lookup);
-        let identity = Identity::of(head, &target, found);
+        let identity = Identity::of(&host, &target, found);
         let asked = (record.now_ms(), Purpose::Answer);
         let looked =
             lookup::lookup(&self.live, &route, head, &target, &identity, asked, &mut record.cache).await?;

@@ -62,7 +62,8 @@ async fn fetch(
     found: &Findings,
 ) -> Option<()> {
     let target = receive::receive(head, &proxy.via).ok()?;
-    let identity = Identity::of(head, &target, found);
+    let host = receive::normal_host(head).ok()?;
+    let identity = Identity::of(&host, &target, found);
     let request_id = receive::request_id(&head.headers, now_ms());
     let mut word = None;
     let asked = (now_ms(), Purpose::Renew);
