@@ -35,7 +35,6 @@ use crate::{
     telemetry::Step,
 };
 use finish::Record;
-use guard::Guarded;
 use lookup::{Identity, Looked, Purpose, Settled};
 use outgoing::Source;
 use routing::Routed;
@@ -99,16 +98,8 @@ impl Proxy {
 
         record.enter(Step::Guard);
         let query = target.query.as_deref();
-        match guard::guard(&route.policies, &head.headers, query, record.client, record.now_ms()).await {
-            Guarded::Admitted(findings) => *found = findings,
-            Guarded::Answered(response, findings) => {
-                *found = findings;
-                return Ok(*response);
-            }
-            Guarded::Refused(problem, findings) => {
-                *found = findings;
-                return Err(*problem);
-            }
+        if let Some(response) = guard::guard(&route.policies, &head.headers, query, asks, found).await? {
+            return Ok(response);
         }
         record.caller(found);
 
@@ -163,16 +154,8 @@ async fn page(
 ) -> Result<Response<Body>, Problem> {
     record.enter(Step::Guard);
     let query = target.query.as_deref();
-    match guard::guard(&mounted.policies, &head.headers, query, record.client, record.now_ms()).await {
-        Guarded::Admitted(findings) => *found = findings,
-        Guarded::Answered(response, findings) => {
-            *found = findings;
-            return Ok(*response);
-        }
-        Guarded::Refused(problem, findings) => {
-            *found = findings;
-            return Err(*problem);
-        }
+    if let Some(response) = guard::guard(&mounted.policies, &head.headers, query, asks, found).await? {
+        return Ok(response);
     }
     mounted
         .pages
