@@ -61,8 +61,10 @@ impl Proxy {
         let (head, body) = request.into_parts();
         let head = Arc::new(head);
         let client = receive::client_address(&gateway, &head.headers, connection.peer);
-        let request_id = receive::request_id(&head.headers, now_ms());
-        let mut record = Record::begin(&self.live.telemetry, &head, request_id, client, gateway.number);
+        let now_ms = now_ms();
+        let request_id = receive::request_id(&head.headers, now_ms);
+        let telemetry = &self.live.telemetry;
+        let mut record = Record::begin(telemetry, &head, request_id, client, gateway.number, now_ms);
         let mut found = Findings::default();
         let outcome = self.answer(&gateway, connection, &head, body, &mut record, &mut found).await;
         record.enter(Step::Shape);
@@ -97,6 +99,7 @@ impl Proxy {
         routing::admit(&route, head, &target)?;
 
         record.enter(Step::Guard);
+        let asks = (record.client, record.now_ms());
         let query = target.query.as_deref();
         if let Some(response) = guard::guard(&route.policies, &head.headers, query, asks, found).await? {
             return Ok(response);
@@ -153,6 +156,7 @@ async fn page(
     found: &mut Findings,
 ) -> Result<Response<Body>, Problem> {
     record.enter(Step::Guard);
+    let asks = (record.client, record.now_ms());
     let query = target.query.as_deref();
     if let Some(response) = guard::guard(&mounted.policies, &head.headers, query, asks, found).await? {
         return Ok(response);
