@@ -83,7 +83,7 @@ pub async fn forward<'a>(
     match result {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let failure = Failure::new(Reason::Protocol, "101 to a request that asked for no other protocol");
-            Err(failed(failure, &permit, upload.as_deref(), out.body_limit, attempts))
+            Err(failed(failure, &permit, upload.as_deref(), route.body_limit, attempts))
         }
         Ok(response) => {
             let response = http::Response::<reqwest::Body>::from(response)
