@@ -32,7 +32,7 @@ soak: ## The long scenarios in their full size (10 GB bodies, minutes of load)
 	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: --nocapture
 
 docs: ## Write the generated reference anew and build the documentation of the code
-	UPDATE=1 cargo test --locked --lib -- written_anew
+	UPDATE=1 cargo test --locked --lib -- not_stale
 	cargo doc --locked --no-deps --document-private-items
 
 clean: ## Remove what was built and the tools that the tests installed

@@ -3,11 +3,18 @@
 //! Reads the sources as text, comments and literals blanked where only code counts. A rule that needs an
 //! exception has a table here, and each line of it says why.
 
+#[path = "tidy/source.rs"]
+mod source;
+
 use std::{
     collections::BTreeSet,
     fmt::Write,
     fs,
     path::{Path, PathBuf},
+};
+
+use source::{
+    blank, code_constants, crate_paths, functions, identifier, line_of, test_modules, without_tests,
 };
 
 /// Each room may use those of the lines above its own.
@@ -21,7 +28,13 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Uses within one line of [`LAYERS`]: from, to, why.
-const SIDEWAYS: &[(&str, &str, &str)] = &[("problem", "exchange", "a refusal is a response with a body")];
+const SIDEWAYS: &[(&str, &str, &str)] = &[
+    ("problem", "exchange", "a refusal is a response with a body"),
+    ("telemetry", "exchange", "an access event has the time and id of its exchange"),
+    ("telemetry", "problem", "events and counts name the refusal"),
+    ("policy", "counter", "a rate limit is a policy that counts"),
+    ("config", "openapi", "a description is compiled like the configuration that names it"),
+];
 
 /// Rooms and files that compute and never touch the world.
 const PURE: &[&str] = &["src/config/", "src/openapi/", "src/route/", "src/cache/control", "src/counter/gcra"];
@@ -97,14 +110,20 @@ fn every_sideways_use_that_is_allowed_is_made() {
 #[test]
 fn no_policy_knows_another() {
     let files = rust_files("src/policy");
-    let names: BTreeSet<&str> = files.iter().map(File::stem).filter(|stem| *stem != "mod").collect();
+    let table = files.iter().find(|file| file.path == "src/policy/mod.rs").expect("the table of policies");
+    let table = table.production();
+    let rows = table.split("policies! {").nth(1).and_then(|rest| rest.split('}').next()).unwrap_or_default();
+    let names: Vec<&str> = rows.split("=> ").skip(1).map(identifier).collect();
+    assert!(names.len() >= 2, "the table of policies was not recognised: {names:?}");
     let mut faults = Faults::default();
-    for file in files.iter().filter(|file| file.stem() != "mod") {
+    for file in &files {
+        let inner = file.path.trim_start_matches("src/policy/");
+        let Some(own) = names.iter().find(|name| identifier(inner) == **name) else { continue };
         let code = file.production();
-        for name in names.iter().filter(|name| **name != file.stem()) {
-            for path in [format!("super::{name}::"), format!("policy::{name}::")] {
+        for other in names.iter().filter(|name| *name != own) {
+            for path in [format!("super::{other}::"), format!("policy::{other}::")] {
                 if let Some(line) = line_of(&code, &path) {
-                    faults.add(file, line, format_args!("policy `{}` uses policy `{name}`", file.stem()));
+                    faults.add(file, line, format_args!("policy `{own}` uses policy `{other}`"));
                 }
             }
         }
@@ -134,7 +153,7 @@ fn files_and_functions_keep_their_budgets() {
     let mut faults = Faults::default();
     let mut notes = String::new();
     for file in rust_files("src").into_iter().chain(rust_files("tests")) {
-        if file.is_test() && file.path.starts_with("src") {
+        if file.test && file.path.starts_with("src") {
             continue;
         }
         let code = file.production();
@@ -190,8 +209,11 @@ fn only_the_command_line_prints() {
 }
 
 /// Places where `application/problem+json` is spoken of, not sent.
-const PROBLEM_MENTIONED: &[(&str, &str)] =
-    &[("src/docs/", "the effective description lists the answers that the gateway can give")];
+const PROBLEM_MENTIONED: &[(&str, &str)] = &[
+    ("src/docs/", "the reference shows what a refusal looks like"),
+    ("src/openapi/effective.rs", "the effective description lists the answers that the gateway can give"),
+    ("src/admin/calls.rs", "the admin API's own description lists them too"),
+];
 
 #[test]
 fn only_the_problem_table_writes_a_problem() {
@@ -210,15 +232,12 @@ fn only_the_problem_table_writes_a_problem() {
 
 #[test]
 fn only_finish_emits_the_access_event() {
-    let callers: Vec<String> = rust_files("src")
+    let makers: Vec<String> = rust_files("src")
         .into_iter()
-        .filter(|file| file.room() != "telemetry" && file.production().contains("access::emit("))
+        .filter(|file| file.room() != "telemetry" && file.production().contains("AccessEvent"))
         .map(|file| file.path)
         .collect();
-    assert!(
-        callers.is_empty() || callers == ["src/proxy/finish.rs"],
-        "the access event is emitted in {callers:?}"
-    );
+    assert_eq!(makers, ["src/proxy/finish.rs"]);
 }
 
 #[test]
@@ -301,22 +320,15 @@ struct File {
     /// From the root of the project, `/` between its parts.
     path: String,
     text: String,
+    /// Compiled for tests alone.
+    test: bool,
 }
 
 impl File {
-    fn stem(&self) -> &str {
-        Path::new(&self.path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
-    }
-
     /// `src/cache/key.rs` and `src/cache.rs` are of the room `cache`.
     fn room(&self) -> &str {
         let inner = self.path.strip_prefix("src/").unwrap_or(&self.path);
         inner.split('/').next().unwrap_or_default().trim_end_matches(".rs")
-    }
-
-    /// Whether it is compiled for tests alone.
-    fn is_test(&self) -> bool {
-        self.path.starts_with("tests/") || self.stem() == "tests" || self.path.contains("/tests/")
     }
 
     /// Comments and literals blanked.
@@ -326,7 +338,7 @@ impl File {
 
     /// Without tests; comments and literals blanked.
     fn production(&self) -> String {
-        if self.is_test() && self.path.starts_with("src/") {
+        if self.test && self.path.starts_with("src/") {
             return String::new();
         }
         without_tests(&self.code(), &self.code())
@@ -334,7 +346,7 @@ impl File {
 
     /// Without tests and comments, literals kept.
     fn production_with_literals(&self) -> String {
-        if self.is_test() { String::new() } else { without_tests(&self.code(), &blank(&self.text, false)) }
+        if self.test { String::new() } else { without_tests(&self.code(), &blank(&self.text, false)) }
     }
 }
 
@@ -360,6 +372,17 @@ fn rust_files(folder: &str) -> Vec<File> {
     let mut files = Vec::new();
     collect(&root().join(folder), &mut files);
     files.retain(|file| file.path.ends_with(".rs"));
+    let mut tests = BTreeSet::from(["tests/".to_owned()]);
+    for file in &files {
+        let folder = file.path.trim_end_matches("/mod.rs").trim_end_matches(".rs");
+        tests.extend(test_modules(&file.code()).into_iter().map(|module| format!("{folder}/{module}")));
+    }
+    for file in &mut files {
+        let path = file.path.trim_end_matches(".rs");
+        file.test = tests
+            .iter()
+            .any(|test| path == test || path.starts_with(&format!("{}/", test.trim_end_matches('/'))));
+    }
     files
 }
 
@@ -384,192 +407,7 @@ fn collect(folder: &Path, files: &mut Vec<File>) {
             && let Ok(text) = fs::read_to_string(&path)
         {
             let inner = path.strip_prefix(root()).expect("invariant: below the root");
-            files.push(File { path: inner.to_string_lossy().into_owned(), text });
+            files.push(File { path: inner.to_string_lossy().into_owned(), text, test: false });
         }
     }
-}
-
-fn line_of(text: &str, word: &str) -> Option<usize> {
-    text.match_indices(word)
-        .find(|(at, _)| !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
-        .map(|(at, _)| text[..at].lines().count().max(1))
-}
-
-/// The rooms that `crate::…` paths name, each with its line; `use crate::{a, b::c}` names two.
-fn crate_paths(code: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    for (at, word) in code.match_indices("crate::") {
-        if code[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '$')) {
-            continue;
-        }
-        let line = code[..at].matches('\n').count() + 1;
-        let rest = &code[at + word.len()..];
-        match rest.strip_prefix('{') {
-            None => found.push((line, identifier(rest).to_owned())),
-            Some(group) => found.extend(group_heads(group).into_iter().map(|head| (line, head))),
-        }
-    }
-    found.retain(|(_, name)| !name.is_empty());
-    found
-}
-
-/// The first identifier of each member of a `use` group, given from behind its opening brace.
-fn group_heads(group: &str) -> Vec<String> {
-    let (mut depth, mut start, mut heads) = (0, 0, Vec::new());
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' | ',' if depth == 0 => {
-                heads.push(identifier(group[start..at].trim_start()).to_owned());
-                start = at + 1;
-                if c == '}' {
-                    break;
-                }
-            }
-            '}' => depth -= 1,
-            _ => {}
-        }
-    }
-    heads
-}
-
-fn identifier(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-    &text[..end]
-}
-
-/// Each function with its line, its name and the lines from its `fn` to its closing brace.
-fn functions(code: &str) -> Vec<(usize, String, usize)> {
-    let mut found = Vec::new();
-    for (at, word) in code.match_indices("fn ") {
-        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
-            continue;
-        }
-        let name = identifier(&code[at + word.len()..]);
-        let Some(open) = code[at..].find(['{', ';']).map(|offset| at + offset) else { continue };
-        if name.is_empty() || code.as_bytes()[open] == b';' {
-            continue;
-        }
-        let end = closing_brace(code, open);
-        let line = code[..at].matches('\n').count() + 1;
-        found.push((line, name.to_owned(), code[at..end].matches('\n').count() + 1));
-    }
-    found
-}
-
-/// The end of the block that opens at `open`.
-fn closing_brace(code: &str, open: usize) -> usize {
-    let mut depth = 0_usize;
-    for (at, byte) in code.bytes().enumerate().skip(open) {
-        match byte {
-            b'{' => depth += 1,
-            b'}' => depth -= 1,
-            _ => continue,
-        }
-        if depth == 0 {
-            return at + 1;
-        }
-    }
-    code.len()
-}
-
-/// The rows `NAME = "word";` of a table of codes, literals blanked.
-fn code_constants(code: &str) -> Vec<(usize, String)> {
-    code.lines()
-        .enumerate()
-        .filter_map(|(number, line)| {
-            let (name, _) = line.trim().split_once(" =")?;
-            let constant = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-            (constant && !name.is_empty()).then(|| (number + 1, name.to_owned()))
-        })
-        .collect()
-}
-
-/// `text` without its `#[cfg(test)]` modules, found in `code`, which has the same places.
-fn without_tests(code: &str, text: &str) -> String {
-    const MARK: &str = "#[cfg(test)]";
-    let (mut out, mut from) = (String::new(), 0);
-    while let Some(at) = code[from..].find(MARK).map(|offset| from + offset) {
-        out.push_str(&text[from..at]);
-        let end = code[at..].find(['{', ';']).map_or(code.len(), |offset| at + offset);
-        from = if code.as_bytes().get(end) == Some(&b'{') { closing_brace(code, end) } else { end };
-    }
-    out.push_str(&text[from..]);
-    out
-}
-
-/// Blanks comments, and literals if asked; every byte keeps its place, every line its number.
-fn blank(text: &str, literals: bool) -> String {
-    let mut out = text.as_bytes().to_vec();
-    let mut at = 0;
-    while at < text.len() {
-        let (end, is_literal) = token(text, at);
-        let literal = is_literal == Some(true);
-        if is_literal.is_some() && (!literal || literals) {
-            for byte in out[at..end].iter_mut().filter(|byte| **byte != b'\n') {
-                *byte = b' ';
-            }
-        }
-        at = end;
-    }
-    String::from_utf8(out).expect("invariant: whole characters were blanked")
-}
-
-/// The end of what starts at `at`, and whether it is a literal, a comment (`Some(false)`) or neither.
-fn token(text: &str, at: usize) -> (usize, Option<bool>) {
-    let rest = &text[at..];
-    let until = |end: Option<usize>| at + end.unwrap_or(rest.len());
-    if rest.starts_with("//") {
-        return (until(rest.find('\n')), Some(false));
-    }
-    if rest.starts_with("/*") {
-        return (until(rest.find("*/").map(|end| end + 2)), Some(false));
-    }
-    let first = rest.chars().next().expect("invariant: within the text");
-    match first {
-        '"' => (until(string_end(rest)), Some(true)),
-        'r' if !text[..at].ends_with(|c: char| c.is_alphanumeric() && c != 'b' || c == '_') => {
-            let hashes = rest[1..].bytes().take_while(|byte| *byte == b'#').count();
-            if rest.as_bytes().get(1 + hashes) != Some(&b'"') {
-                return (at + 1, None);
-            }
-            let close = format!("\"{}", "#".repeat(hashes));
-            let inner = hashes + 2;
-            (until(rest[inner..].find(&close).map(|end| inner + end + close.len())), Some(true))
-        }
-        '\'' => match rest[1..].chars().next() {
-            Some('\\') => (until(rest[3..].find('\'').map(|end| end + 4)), Some(true)),
-            Some(c) if rest[1 + c.len_utf8()..].starts_with('\'') => (at + 2 + c.len_utf8(), Some(true)),
-            _ => (at + 1, None),
-        },
-        _ => (at + first.len_utf8(), None),
-    }
-}
-
-/// Behind the closing quote of the string that `rest` opens with.
-fn string_end(rest: &str) -> Option<usize> {
-    let mut escaped = false;
-    for (at, byte) in rest.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return Some(at + 1),
-            _ => {}
-        }
-    }
-    None
-}
-
-#[test]
-fn the_reader_of_sources_sees_code_and_nothing_else() {
-    let source = r##"use crate::{a, b::{c, d}}; // crate::e
-        fn long<'a>(x: &'a str) -> char { let _ = ("crate::f }", r#"crate::g"#, '}', '\'', b'"'); 'x' }
-        #[cfg(test)]
-        mod tests { fn t() { crate::h(); } }
-        fn next() {}"##;
-    let code = without_tests(&blank(source, true), &blank(source, true));
-    let rooms: Vec<String> = crate_paths(&code).into_iter().map(|(_, room)| room).collect();
-    assert_eq!(rooms, ["a", "b"]);
-    let names: Vec<String> = functions(&code).into_iter().map(|(_, name, _)| name).collect();
-    assert_eq!(names, ["long", "next"]);
 }

@@ -1,3 +1,5 @@
+//! The admin API as its callers see it.
+
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},

@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use super::{
     Inner,
+    collapse::Flight,
     control::Storable,
     entry::{Entry, Stored},
     key::Key,
@@ -26,6 +27,8 @@ pub struct Fill {
     /// Bytes taken from the budget of all fills.
     taken: u64,
     limit: u64,
+    /// Those who wait for it; released when it is dropped, which is after it was stored.
+    flight: Option<Flight>,
 }
 
 struct Parts {
@@ -51,7 +54,7 @@ impl Fill {
         let reserve = expected.unwrap_or(0).min(FIRST_RESERVE) as usize;
         let body = BytesMut::with_capacity(reserve);
         let parts = Parts { key, storable, status, since, expected, body };
-        Self { inner, parts: Some(parts), taken: 0, limit }
+        Self { inner, parts: Some(parts), taken: 0, limit, flight: None }
     }
 
     /// Takes the next bytes of the body. Gives up, without a word, where they exceed a bound.
@@ -87,7 +90,14 @@ impl Fill {
         self.parts.is_some()
     }
 
+    /// Lets others wait for this fill.
+    pub fn lead(&mut self, flight: Flight) {
+        self.flight = Some(flight);
+    }
+
     fn give_up(&mut self) {
+        // No one waits any longer for what is not stored.
+        self.flight = None;
         if self.parts.take().is_some() {
             CacheStats::add(&self.inner.stats.abandoned);
         }

@@ -81,6 +81,12 @@ impl Hit {
         self.origin
     }
 
+    /// Whether a validation makes it fresh again, so that others do well to wait for it.
+    #[must_use]
+    pub fn is_renewable(&self) -> bool {
+        !self.entry.policy.always_validate
+    }
+
     /// The fields that validate it, to be put in place of the client's own `If-None-Match` and
     /// `If-Modified-Since` in the request to the upstream (RFC 9111, 4.3.1); none when it has no
     /// validator.

@@ -35,6 +35,7 @@ pub mod range;
 pub mod vary;
 
 mod admit;
+pub mod collapse;
 mod invalidate;
 mod lookup;
 
@@ -49,6 +50,7 @@ pub mod status;
 pub mod store;
 
 pub use admit::Moment;
+pub use collapse::{Flight, Turn, Wait};
 pub use control::{NoStore, Validate};
 pub use fill::Fill;
 pub use freshness::Times;
@@ -104,6 +106,7 @@ pub(crate) struct Inner {
     max_object_bytes: u64,
     /// Bytes that fills may still take.
     budget: AtomicU64,
+    flights: Arc<collapse::Flights>,
 }
 
 impl Cache {
@@ -128,6 +131,7 @@ impl Cache {
             seed,
             max_object_bytes: config.max_object_bytes,
             budget: AtomicU64::new(config.memory_bytes.max(LEAST_FILL_BUDGET).max(config.max_object_bytes)),
+            flights: Arc::new(collapse::Flights::new()),
         };
         (Self { inner: Arc::new(inner) }, diagnostics)
     }

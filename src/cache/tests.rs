@@ -1,3 +1,5 @@
+//! The cache as the spine uses it.
+
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;

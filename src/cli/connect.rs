@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{args::Connect, state};
 use crate::{
     admin::Token,
-    diagnostic::{Diagnostic, codes},
+    diagnostic::{Diagnostic, Place, codes},
     upstream::transport,
 };
 
@@ -101,6 +101,9 @@ impl Running {
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let title =
             if text("title").is_empty() { format!("the gateway answered {status}") } else { text("title") };
+        if let Some(first) = value["diagnostics"].as_array().and_then(|all| all.first()) {
+            return Err(told(first, value["diagnostics"].as_array().map_or(1, Vec::len)));
+        }
         let help = if status == http::StatusCode::UNAUTHORIZED && self.token.is_none() {
             "the gateway's token lies in its state directory: name that with `--state DIR`".to_owned()
         } else {
@@ -108,4 +111,24 @@ impl Running {
         };
         Err(Diagnostic::error(codes::GATEWAY_REFUSED, title).file(url).help(help))
     }
+}
+
+/// The gateway's own finding, as it shows it itself.
+fn told(finding: &Value, count: usize) -> Diagnostic {
+    let text = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+    let number = |name: &str| finding[name].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
+    let place = Place {
+        file: text("file"),
+        line: number("line"),
+        column: number("column"),
+        pointer: text("pointer"),
+        ..Place::default()
+    };
+    let more = if count > 1 {
+        format!(" (and {} more findings, on the gateway's console)", count - 1)
+    } else {
+        String::new()
+    };
+    let code = codes::find(&text("code")).unwrap_or(codes::GATEWAY_REFUSED);
+    Diagnostic::error(code, format!("{}{more}", text("message"))).at(place).help(text("help"))
 }

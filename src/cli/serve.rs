@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
 
 use super::{engine::Engine, run::CLOSE_WITHIN, show};
 use crate::{
@@ -13,15 +14,19 @@ use crate::{
     problem::Problem,
     provider::watch,
     proxy::{Connection, Proxy},
-    server::{self, ConnInfo, Service, Signal, Stats},
+    server::{ConnInfo, Service, Signal, Stats},
 };
 
 /// The data plane's service: every worker shares the proxy.
 pub struct DataPlane(pub Arc<Proxy>);
 
 impl Service for DataPlane {
-    async fn call(self: Arc<Self>, request: Request<Incoming>, conn: Arc<ConnInfo>) -> Response<Body> {
-        self.0.handle(connection(&conn), request).await
+    fn call(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        conn: Arc<ConnInfo>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        Arc::clone(&self.0).handle(connection(&conn), request)
     }
 
     fn refuse(&self, problem: Problem, conn: &ConnInfo) -> Response<Body> {
@@ -34,14 +39,7 @@ fn connection(conn: &ConnInfo) -> Connection {
 }
 
 /// SIGTERM and Ctrl-C drain, a second one ends at once; SIGHUP loads the configuration again.
-pub async fn signals(engine: Arc<Engine>) {
-    let mut signals = match server::signals() {
-        Ok(signals) => signals,
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be received");
-            return;
-        }
-    };
+pub async fn signals(engine: Arc<Engine>, mut signals: mpsc::Receiver<Signal>) {
     while let Some(signal) = signals.recv().await {
         match signal {
             Signal::Stop { .. } if engine.drain.is_leaving() => std::process::exit(signal.exit_code()),

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -70,6 +70,7 @@ impl State {
         let _ = fs::remove_file(self.dir.join(ADMIN_ADDRESS));
         if let Ok(running) = running_dir() {
             let _ = fs::remove_file(running.join(admin.to_string()));
+            let _ = fs::remove_dir(running); // only when nobody else left word
         }
     }
 
@@ -98,9 +99,7 @@ pub fn admin_of(dir: &Path) -> Option<SocketAddr> {
 /// The gateways of this user that run now: admin address and state directory.
 #[must_use]
 pub fn running() -> Vec<(SocketAddr, PathBuf)> {
-    let Ok(entries) =
-        running_dir().and_then(|dir| fs::read_dir(dir).map_err(|e| unusable(Path::new(""), e.to_string())))
-    else {
+    let Ok(entries) = running_dir().and_then(fs::read_dir) else {
         return Vec::new();
     };
     let read = |entry: fs::DirEntry| {
@@ -111,8 +110,18 @@ pub fn running() -> Vec<(SocketAddr, PathBuf)> {
     entries.flatten().filter_map(read).collect()
 }
 
-fn running_dir() -> Result<PathBuf, Diagnostic> {
-    Ok(base_dir()?.join("running"))
+/// Where running gateways leave word: the user's runtime directory, or one of the user's own under the
+/// temporary directory. Another user's is not looked into.
+fn running_dir() -> std::io::Result<PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
+    let dir = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir()) {
+        Some(dir) => dir.join("gatewright"),
+        None => std::env::temp_dir().join(format!("gatewright-running-{uid}")),
+    };
+    match fs::symlink_metadata(&dir) {
+        Ok(meta) if !meta.is_dir() || meta.uid() != uid => Err(std::io::ErrorKind::PermissionDenied.into()),
+        _ => Ok(dir),
+    }
 }
 
 #[derive(Debug)]
@@ -127,17 +136,7 @@ impl Drop for Temporary {
 /// The directory of a configuration: under the XDG state directory, named by what is run so that two
 /// configurations never share a cache.
 pub fn default_dir(identity: &[String]) -> Result<PathBuf, Diagnostic> {
-    let base = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")));
-    let Some(base) = base else {
-        return Err(Diagnostic::error(
-            codes::STATE_UNUSABLE,
-            "neither XDG_STATE_HOME nor HOME says where state belongs",
-        )
-        .help("name a directory with `--state DIR`"));
-    };
+    let base = base_dir()?;
     let absolute = |name: &String| match fs::canonicalize(name) {
         Ok(path) => path.display().to_string(),
         Err(_) => name.clone(),

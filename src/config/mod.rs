@@ -93,26 +93,27 @@ static NAMES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     names
 });
 
-/// Whether a file is meant as a configuration: one of its own keys stands at the beginning of a line, and no
-/// key of a description does.
+/// Whether a file is meant as a configuration: one of its own keys stands at its root, and no key of a
+/// description does.
 #[must_use]
 pub fn is_configuration(bytes: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(bytes) else { return false };
-    let key = |line: &str| {
-        let line = line.trim_start_matches(['{', ' ', '"']);
-        line.split([':', '"']).next().map(str::trim).unwrap_or_default().to_owned()
-    };
-    let lines = text
-        .lines()
-        .filter(|line| line.starts_with(|c: char| c.is_ascii_alphabetic() || c == '"' || c == '{'));
-    let keys: Vec<String> = lines.map(key).collect();
-    let described =
-        keys.iter().any(|key| matches!(key.as_str(), "openapi" | "swagger" | "asyncapi" | "swaggerVersion"));
-    !described && keys.iter().any(|key| keys_of_root().any(|known| known == key))
+    let mut known = root_words(bytes).filter(|word| keys().iter().any(|key| key.name == *word));
+    !is_description(bytes) && known.next().is_some()
 }
 
-fn keys_of_root() -> impl Iterator<Item = &'static str> {
-    keys().iter().map(|key| key.name)
+/// Whether a file says of itself that it is a description.
+#[must_use]
+pub fn is_description(bytes: &[u8]) -> bool {
+    root_words(bytes).any(|word| matches!(word, "openapi" | "swagger" | "asyncapi" | "swaggerVersion"))
+}
+
+/// The words before a colon at the beginning of lines: enough to tell what a file is without reading it.
+fn root_words(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    let lines = std::str::from_utf8(bytes).unwrap_or_default().lines();
+    lines.filter(|line| !line.starts_with([' ', '\t', '#'])).map(|line| {
+        let line = line.trim_start_matches(['\u{feff}', '{', ' ', '"']);
+        line.split([':', '"']).next().unwrap_or_default().trim()
+    })
 }
 
 /// All keys with their reference.

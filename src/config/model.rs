@@ -158,7 +158,8 @@ record! {
     pub struct Timeouts {
         /// Until the upstream's connection is open, with TLS. Default: `5s`.
         optional connect: Duration,
-        /// From the end of the request to the beginning of the answer. Default: `60s`.
+        /// From the end of the request, or the dialling where it has no body, to the beginning of the answer.
+        /// Default: `60s`.
         optional first_byte: Duration,
         /// The longest pause within a body, either way. Default: `60s`.
         optional idle: Duration,

@@ -1,3 +1,5 @@
+//! What the documentation serves.
+
 use std::io::Read;
 
 use http_body_util::BodyExt;

@@ -121,12 +121,10 @@ pub fn server(url: String, options: &Options) -> Server {
             Server { usable: Some(format!("{origin}{path}")), base_path: path, url }
         }
         None => {
-            let path = path_of(&url);
-            Server {
-                usable: None,
-                base_path: base_path(path.split(['?', '#']).next().unwrap_or_default()),
-                url,
-            }
+            // What follows a blank is a remark, or a placeholder that was left in.
+            let end = |c: char| c.is_whitespace() || matches!(c, '?' | '#');
+            let path = base_path(path_of(&url).split(end).next().unwrap_or_default());
+            Server { usable: None, base_path: path, url }
         }
     }
 }
@@ -262,6 +260,7 @@ mod tests {
             assert!(fault(url).is_some(), "{url}");
         }
         assert_eq!(of("https://{host}/v1", None).1, "/v1");
-        assert_eq!(of("Your API URL", None).1, "Your API URL");
+        assert_eq!(of("Your API URL", None).1, "Your");
+        assert_eq!(of("https://h/v1 (production)", None), (None, "/v1".into()));
     }
 }

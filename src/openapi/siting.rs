@@ -171,7 +171,7 @@ mod tests {
         let found = all(&api("[{ url: 'https://{host}/{v}/x' }]"), &Siting::default());
         assert_eq!(found[0], ("/{v}/x/a/{x}".into(), None));
         let api = api("[{ url: Your API URL }]");
-        assert_eq!(all(&api, &Siting::default())[0], ("/Your%20API%20URL/a/{x}".into(), None));
-        assert_eq!(site(&api, &api.operations[0], &Siting::default()).listed, "Your API URL/a/{x}");
+        assert_eq!(all(&api, &Siting::default())[0], ("/Your/a/{x}".into(), None));
+        assert_eq!(site(&api, &api.operations[0], &Siting::default()).listed, "Your/a/{x}");
     }
 }

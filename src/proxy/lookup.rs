@@ -3,30 +3,29 @@
 //! Asked after Guard, so that nobody gets what is not for them. The cache keeps what the upstream said;
 //! Shape runs on hits and misses alike.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, Response, StatusCode, Version, header, request::Parts};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
     body::UpstreamBody,
     forward::{Answer, Failed},
     hop::{self, Via},
-    receive,
 };
 use crate::{
-    cache::{Cache, CacheRequest, Fill, Hit, Lookup as Found, Moment, Times, Validate, status},
+    cache::{Cache, CacheRequest, Fill, Flight, Hit, Lookup as Found, Moment, Times, Turn, Validate, status},
     exchange::{self, Body, BoxError},
     gateway::{Live, Route},
     policy::Findings,
     problem::{self, Problem},
-    route::{self, Target},
+    route::Target,
 };
 
 /// What identifies a request to the cache; the parts that have to be made.
 pub struct Identity<'a> {
-    host: Cow<'a, str>,
+    host: &'a str,
     query: Option<Cow<'a, str>>,
     partition: Option<[u8; 16]>,
 }
@@ -35,9 +34,9 @@ impl<'a> Identity<'a> {
     /// The host always counts: the upstream is told it and may answer by it. Credentials that were checked
     /// here do not: who calls is told by the partition.
     #[must_use]
-    pub fn of(head: &'a Parts, target: &'a Target<'_>, found: &Findings) -> Self {
+    pub fn of(host: &'a str, target: &'a Target<'_>, found: &Findings) -> Self {
         Self {
-            host: route::normalise(receive::host(head)).unwrap_or_default(),
+            host,
             query: target.query.as_deref().and_then(|query| found.forwarded_query(query)),
             partition: found.caller.as_ref().map(|caller| caller.partition.to_be_bytes()),
         }
@@ -66,7 +65,12 @@ struct Asked<'a> {
     moment: Moment,
     sent_ms: u64,
     stale: Option<Hit>,
+    /// Others wait for this fetch.
+    flight: Option<Flight>,
 }
+
+/// How long a request waits for another one's fetch before it makes its own.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the cache is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +96,7 @@ pub async fn lookup<'a>(
     };
     let request = CacheRequest {
         method: &head.method,
-        host: &identity.host,
+        host: identity.host,
         path: &target.path,
         query: identity.query.as_deref(),
         headers: &head.headers,
@@ -100,7 +104,18 @@ pub async fn lookup<'a>(
         options,
         now_ms,
     };
-    let found = cache.lookup(&request).await;
+    let mut found = cache.lookup(&request).await;
+    let mut flight = None;
+    if matches!(found, Found::Miss(_)) {
+        match cache.turn(&request) {
+            Turn::Lead(own) => flight = Some(own),
+            Turn::Follow(leader) => {
+                leader.over(route.timeouts.first_byte.min(LONGEST_WAIT)).await;
+                found = cache.lookup(&CacheRequest { now_ms: exchange::now_ms(), ..request }).await;
+            }
+            Turn::Alone => {}
+        }
+    }
     let why = status::Forwarded::of(&found);
     let asked = |why, stale| Asked {
         cache,
@@ -109,6 +124,7 @@ pub async fn lookup<'a>(
         moment: cache.moment(),
         sent_ms: exchange::now_ms(),
         stale,
+        flight,
     };
     let (said, looked) = match found {
         Found::Fresh(hit) => ("hit", Looked::Answered(hit.respond(&request))),
@@ -211,7 +227,10 @@ impl Asked<'_> {
     /// Stores the answer while it streams, if it may be stored, and says so in `Cache-Status`.
     async fn store(self, mut response: Response<UpstreamBody>, times: Times) -> Response<Body> {
         let status = response.status();
-        self.cache.invalidate(&self.request, status, response.headers()).await;
+        if !self.request.method.is_safe() {
+            // Boxed: it is rare, and its future would make that of every request larger.
+            Box::pin(self.cache.invalidate(&self.request, status, response.headers())).await;
+        }
         let fill = match self.why {
             status::Forwarded::Bypass(_) => None,
             _ => Some(self.cache.admit(&self.request, status, response.headers(), times, self.moment)),
@@ -219,17 +238,33 @@ impl Asked<'_> {
         let outcome = fill.as_ref().map(|fill| fill.as_ref().map(|_| ()).map_err(|why| *why));
         response.headers_mut().append(status::CACHE_STATUS, status::forwarded(self.why, status, outcome));
         match fill {
-            Some(Ok(fill)) => response.map(|body| store_through(body, fill)),
-            _ => response.map(Body::stream),
+            Some(Ok(mut fill)) => {
+                if let Some(flight) = self.flight {
+                    fill.lead(flight);
+                }
+                response.map(|body| store_through(body, fill))
+            }
+            _ => {
+                if let Some(flight) = self.flight {
+                    flight.pass(times.received_ms);
+                }
+                response.map(Body::stream)
+            }
         }
     }
 }
 
-/// The upstream's answer without the fields of its hop, with this hop's `Via`.
+/// The upstream's answer without the fields of its hop, with this hop's `Via`; how it came (HTTP/1.0, HTTP/2)
+/// says nothing about the client's connection.
 fn passed(mut response: Response<UpstreamBody>, via: &Via) -> Response<UpstreamBody> {
-    let version = response.version();
-    hop::strip(response.headers_mut());
-    hop::add_via(response.headers_mut(), version, via);
+    let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
+    let headers = response.headers_mut();
+    // Transfer-Encoding decided where the body ended (RFC 9112, section 6.3): a length beside it is a lie.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    hop::strip(headers);
+    hop::add_via(headers, version, via);
     response
 }
 

@@ -18,10 +18,12 @@ impl Demo {
     pub fn start() -> Self {
         let folder = Folder::new();
         let [address, admin] = [(); 2].map(|()| std::net::SocketAddr::from(([127, 0, 0, 1], free_port())));
+        std::fs::create_dir(folder.path("run")).unwrap();
         let log = File::create(folder.path("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_gatewright"))
             .args(["demo", "--listen", &address.to_string(), "--admin", &admin.to_string()])
             .env("XDG_STATE_HOME", folder.path("xdg"))
+            .env("XDG_RUNTIME_DIR", folder.path("run"))
             .env("HOME", folder.path("home"))
             .env("TMPDIR", folder.path("."))
             .stdin(Stdio::null())
@@ -96,7 +98,11 @@ fn the_demo_leaves_nothing_behind() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     eventually("the demo ends", || demo.child.try_wait().unwrap().is_some());
     assert_eq!(demo.child.wait().unwrap().code(), Some(0));
-    let left: Vec<_> =
-        std::fs::read_dir(demo.folder.path(".")).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert_eq!(left, ["log"], "{left:?}");
+    let (mut folders, mut left) = (vec![demo.folder.path(".")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()) {
+            if path.is_dir() { folders.push(path) } else { left.push(path) }
+        }
+    }
+    assert!(left.len() == 1 && left[0].ends_with("log"), "{left:?}");
 }

@@ -93,7 +93,10 @@ fn compare(description: &Path, base: &str, least: usize) {
     let name = description.file_name().unwrap().to_str().unwrap().trim_end_matches(".gz");
     let file = folder.write(name, read(description));
     let prism = Prism::start(Path::new(&file));
-    let nginx = Nginx::start(&format!("location {base}/ {{ proxy_pass {}/; }}", prism.url()));
+    let nginx = Nginx::start(&format!(
+        "underscores_in_headers on; location {base}/ {{ proxy_pass {}/; }}",
+        prism.url()
+    ));
     let flags = [file.as_str(), "--upstream", &nginx.url(), "--all-servers", "--no-cache"].map(str::to_owned);
     let gateway = Gateway::run(&flags.each_ref().map(String::as_str));
     let listed = ["routes", &file, "--format", "json"];

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::cache::store::{Record, Store, StoreError, StoreStats};
 
 /// Pages that sled keeps in memory, per generation.
-const PAGE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
+const PAGE_CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
 pub struct Sled {
     db: sled::Db,

@@ -272,10 +272,10 @@ fn own_upstream(policy: &Policy) -> Option<&crate::config::UpstreamRef> {
 pub fn plain(
     model: &Model,
     entry: &model::Route,
-    policy: Policy,
+    policy: &Policy,
     said: &mut Vec<Diagnostic>,
 ) -> Option<RoutePlan> {
-    let parts = Parts::compile(model, &policy, said);
+    let parts = Parts::compile(model, policy, said);
     let Some(chosen) = &parts.chosen else {
         if policy.upstream.is_none() {
             said.push(
@@ -304,7 +304,7 @@ pub fn plain(
         api: "routes".into(),
         operation: Arc::clone(&name),
         shown,
-        security: security_of(&policy),
+        security: security_of(policy),
         rate_limits: parts.limits,
         limits_written: name,
         upstream: key,
@@ -315,7 +315,7 @@ pub fn plain(
         body_limit: parts.body_limit,
         uri_limit: parts.uri_limit,
         encoded_slash: policy.encoded_slash.unwrap_or_default(),
-        cache: caching(&policy),
+        cache: caching(policy),
         secret_params: Vec::new(),
         place: (*entry.place).clone(),
     })

@@ -52,7 +52,7 @@ pub fn secrets(api: &openapi::Api) -> (Vec<HeaderName>, Vec<String>) {
     for (_, scheme) in &api.security_schemes {
         match scheme {
             SecurityScheme::ApiKey { name, location: Location::Header } => {
-                found.0.extend(name.parse::<HeaderName>().ok())
+                found.0.extend(name.parse::<HeaderName>().ok());
             }
             SecurityScheme::ApiKey { name, location: Location::Query } => found.1.push(name.clone()),
             _ => {}

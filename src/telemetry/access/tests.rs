@@ -1,3 +1,5 @@
+//! The access log's lines and what they keep to themselves.
+
 use std::{
     io,
     sync::mpsc::{Receiver, Sender, channel},
