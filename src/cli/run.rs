@@ -97,7 +97,8 @@ pub fn start(recipe: Recipe, flags: &Serve, extra: &Extra) -> ExitCode {
 type Failed = (Vec<Diagnostic>, u8);
 
 fn fail(diagnostic: Diagnostic) -> Failed {
-    (vec![diagnostic], exit::FINDINGS)
+    let code = exit::of(std::slice::from_ref(&diagnostic));
+    (vec![diagnostic], code)
 }
 
 /// Everything that is up before the first request is taken.
@@ -123,7 +124,7 @@ impl Start {
         let control = Control::new().map_err(|error| broken("the control plane cannot start", &error))?;
         let prepared = prepare::prepare(&recipe.source, &recipe.policies, control.handle());
         let Some(model) = prepared.model.clone() else {
-            let code = if prepared.unreadable { exit::UNREADABLE } else { exit::FINDINGS };
+            let code = if prepared.unreadable { exit::UNREADABLE } else { exit::of(&prepared.diagnostics) };
             return Err((prepared.diagnostics, code));
         };
         let settings = Settings::new(&model, flags).map_err(fail)?;
