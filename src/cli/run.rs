@@ -97,7 +97,8 @@ pub fn start(recipe: Recipe, flags: &Serve, extra: &Extra) -> ExitCode {
 type Failed = (Vec<Diagnostic>, u8);
 
 fn fail(diagnostic: Diagnostic) -> Failed {
-    (vec![diagnostic], exit::FINDINGS)
+    let code = exit::of(std::slice::from_ref(&diagnostic));
+    (vec![diagnostic], code)
 }
 
 /// Everything that is up before the first request is taken.
@@ -124,7 +125,7 @@ impl Start {
         let mut prepared = prepare::prepare(&recipe.source, &recipe.policies, control.handle());
         let Some(model) = prepared.model.clone() else {
             findings::condense(&mut prepared.diagnostics, &[]);
-            let code = if prepared.unreadable { exit::UNREADABLE } else { exit::FINDINGS };
+            let code = if prepared.unreadable { exit::UNREADABLE } else { exit::of(&prepared.diagnostics) };
             return Err((prepared.diagnostics, code));
         };
         let settings = Settings::new(&model, flags).map_err(fail)?;

@@ -23,10 +23,24 @@ use crate::{
     exchange::{Body, BoxError, RequestId},
     gateway::route::Route,
     policy::Findings,
-    problem::Kind,
+    problem::{Kind, Problem},
     telemetry::{AccessEvent, InFlight, Step, Telemetry, Timings},
     upstream::Failure,
 };
+
+/// Emits the event of a request that was refused before it had a head.
+pub fn headless(telemetry: &Telemetry, generation: u64, client: IpAddr, id: &RequestId, problem: &Problem) {
+    let event = AccessEvent {
+        client: Some(client),
+        status: problem.kind.status.as_u16(),
+        problem: Some(problem.kind),
+        cause: Some(problem.cause.as_deref().unwrap_or(&problem.detail)),
+        step: Step::Receive,
+        generation,
+        ..AccessEvent::new(id.as_str(), "-", "-")
+    };
+    telemetry.finish(telemetry.metrics.unrouted(), &event);
+}
 
 /// What is known of a request so far.
 pub struct Record {
