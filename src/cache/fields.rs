@@ -18,7 +18,6 @@ const NEVER_STORED: &[&str] = &[
     "upgrade",
     // Belongs to the one who asked.
     "set-cookie",
-    "set-cookie2",
     // Accounted for in the policy; a hit states its own.
     "age",
     // Legacy copies of what the gateway says in `Cache-Status`.

@@ -105,12 +105,11 @@ pub fn initial_age_ms(headers: &HeaderMap, times: Times) -> Option<u64> {
 /// The response's `Date`, or when it was received if it has none that can be read (RFC 9110, 6.6.1).
 #[must_use]
 pub fn date_ms(headers: &HeaderMap, times: Times) -> u64 {
-    // A whole second: the clock of `Date` has no finer one, and a part of a second is no age.
+    // The clock of `Date` has whole seconds: a part of one is no age.
     let received = times.received_ms;
     match single(headers, &header::DATE).and_then(parse_date_ms) {
-        Some(date) if received.saturating_sub(date) < 1000 => received,
-        Some(date) => date,
-        None => received,
+        Some(date) if date > received || received - date >= 1000 => date,
+        _ => received,
     }
 }
 
@@ -162,6 +161,11 @@ mod tests {
         let two = [("cache-control", "max-age=5"), expires];
         assert_eq!(life(&two, NOTHING), Lifetime::Explicit(5_000));
         assert_eq!(life(&[expires, ("date", DATE)], NOTHING), Lifetime::Explicit(60_000));
+        // A date that is ahead counts as it stands (RFC 9111, 4.2.1).
+        let ahead = [expires, ("date", "Tue, 14 Nov 2023 22:14:10 GMT")];
+        assert_eq!(life(&ahead, NOTHING), Lifetime::Explicit(10_000));
+        let before_date = [expires, ("date", "Tue, 14 Nov 2023 22:15:00 GMT")];
+        assert_eq!(life(&before_date, NOTHING), Lifetime::Explicit(0));
         let invalid = [("cache-control", "max-age=x"), expires];
         assert_eq!(life(&invalid, NOTHING), Lifetime::Explicit(0));
     }

@@ -117,8 +117,18 @@ impl Running {
 fn told(finding: &Value, count: usize) -> Diagnostic {
     let text = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
     let number = |name: &str| finding[name].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
-    let place = Place { file: text("file"), line: number("line"), column: number("column"), pointer: text("pointer"), ..Place::default() };
-    let more = if count > 1 { format!(" (and {} more findings, on the gateway's console)", count - 1) } else { String::new() };
+    let place = Place {
+        file: text("file"),
+        line: number("line"),
+        column: number("column"),
+        pointer: text("pointer"),
+        ..Place::default()
+    };
+    let more = if count > 1 {
+        format!(" (and {} more findings, on the gateway's console)", count - 1)
+    } else {
+        String::new()
+    };
     let code = codes::find(&text("code")).unwrap_or(codes::GATEWAY_REFUSED);
     Diagnostic::error(code, format!("{}{more}", text("message"))).at(place).help(text("help"))
 }

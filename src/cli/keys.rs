@@ -1,5 +1,7 @@
 //! `gatewright keys`: through the admin API while a gateway runs, on its key store otherwise.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -8,8 +10,7 @@ use super::{
     connect::{self, Target},
 };
 use crate::{
-    config,
-    diagnostic::{Diagnostic, codes},
+    diagnostic::Diagnostic,
     exchange::now_ms,
     policy::identity::{KeyStore, keyfile::Record, keystore::NewKey},
 };
@@ -18,7 +19,7 @@ use crate::{
 pub fn keys(action: &KeysAction, connect: &Connect) -> Result<String, Diagnostic> {
     match (connect::find(connect)?, action) {
         (Target::Running(gateway), KeysAction::Add { consumer, expires }) => {
-            let expires_ms = expiry(expires.as_deref())?;
+            let expires_ms = expiry(*expires);
             let created = gateway.call(
                 Method::POST,
                 "/keys",
@@ -44,7 +45,7 @@ pub fn keys(action: &KeysAction, connect: &Connect) -> Result<String, Diagnostic
 fn offline(store: &KeyStore, action: &KeysAction) -> Result<String, Diagnostic> {
     match action {
         KeysAction::Add { consumer, expires } => {
-            let new = NewKey { expires_ms: expiry(expires.as_deref())? };
+            let new = NewKey { expires_ms: expiry(*expires) };
             let (_, secret) = store.add(consumer, new, now_ms()).map_err(|fault| *fault)?;
             Ok(created_text(secret.reveal(), consumer))
         }
@@ -67,18 +68,13 @@ fn row(record: &Record) -> Value {
     })
 }
 
-fn expiry(after: Option<&str>) -> Result<Option<u64>, Diagnostic> {
-    let Some(after) = after else { return Ok(None) };
-    let duration = config::duration(after).ok_or_else(|| {
-        Diagnostic::error(codes::USAGE, format!("`{after}` is no duration"))
-            .help("write `30d`, `12h` or `90m`")
-    })?;
-    Ok(Some(now_ms() + u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)))
+fn expiry(after: Option<Duration>) -> Option<u64> {
+    after.map(|after| now_ms().saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)))
 }
 
 fn created_text(secret: &str, consumer: &str) -> String {
     format!(
-        "{secret}\n\nThe key of `{consumer}`, shown this once. Callers send it as `X-API-Key` or `Authorization: Bearer`.\n"
+        "{secret}\n\nThe key of `{consumer}`, shown this once. Callers send it as `X-API-Key` or `Authorization: Bearer`;\nunder `security: enforce` where the API's description says.\n"
     )
 }
 
@@ -110,7 +106,7 @@ fn table(keys: &[Value]) -> String {
 
 /// `2026-01-31 12:00` in UTC.
 fn date(ms: u64) -> String {
-    let http = httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms));
+    let http = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_millis(ms));
     // `Sun, 06 Nov 1994 08:49:37 GMT`
     let mut words = http.split(' ').skip(1);
     let (day, month, year, clock) = (words.next(), words.next(), words.next(), words.next());
@@ -142,7 +138,7 @@ mod tests {
     fn keys_can_be_managed_without_a_gateway() {
         let dir = tempfile::tempdir().unwrap();
         let store = KeyStore::open(dir.path()).unwrap();
-        let add = KeysAction::Add { consumer: "ada".into(), expires: Some("1h".into()) };
+        let add = KeysAction::Add { consumer: "ada".into(), expires: Some(Duration::from_secs(3600)) };
         let text = offline(&store, &add).unwrap();
         assert!(text.starts_with("gw_"), "{text}");
         let list = offline(&store, &KeysAction::List).unwrap();

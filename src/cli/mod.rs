@@ -11,6 +11,7 @@ mod dry;
 mod engine;
 mod explain;
 mod explain_route;
+mod findings;
 mod keys;
 mod prepare;
 mod run;
@@ -62,8 +63,8 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn printed(text: String) -> ExitCode {
-    out(&text);
+fn printed(text: impl AsRef<str>) -> ExitCode {
+    out(text.as_ref());
     ExitCode::SUCCESS
 }
 

@@ -17,7 +17,7 @@ use super::{
     banner::{ApiLine, Banner},
     configure::Policies,
     engine::{self, Engine, Loaded, Recipe},
-    exit, prepare,
+    exit, findings, prepare,
     serve::{self, DataPlane},
     show,
     state::{self, State},
@@ -121,12 +121,14 @@ impl Start {
         }
         server::raise_file_limit();
         let control = Control::new().map_err(|error| broken("the control plane cannot start", &error))?;
-        let prepared = prepare::prepare(&recipe.source, &recipe.policies, control.handle());
+        let mut prepared = prepare::prepare(&recipe.source, &recipe.policies, control.handle());
         let Some(model) = prepared.model.clone() else {
+            findings::condense(&mut prepared.diagnostics, &[]);
             let code = if prepared.unreadable { exit::UNREADABLE } else { exit::FINDINGS };
             return Err((prepared.diagnostics, code));
         };
         let settings = Settings::new(&model, flags).map_err(fail)?;
+        check_docs(flags.docs.as_deref()).map_err(fail)?;
         let listeners = Listeners::bind(&settings.listen, settings.server.workers)
             .map_err(|error| fail(error.diagnostic()))?;
         recipe.origin = origin(&listeners.addresses());
@@ -237,12 +239,11 @@ impl Settings {
             (flags, _) => flags.to_vec(),
         };
         let admin = match (flags.admin.as_deref(), &model.admin) {
-            (Some("off"), _) => None,
+            (Some("off"), _) | (None, Some(Switch::Off)) => None,
             (Some(address), _) => Some(
                 args::address(address)
                     .map_err(|text| Diagnostic::error(codes::USAGE, format!("`--admin`: {text}")))?,
             ),
-            (None, Some(Switch::Off)) => None,
             (None, Some(Switch::On(admin))) => {
                 Some(admin.address.as_ref().map_or(DEFAULT_ADMIN, |address| address.value))
             }
@@ -286,18 +287,23 @@ fn server_config(model: &Model, flags: &Serve) -> Result<ServerConfig, Diagnosti
         config.timeouts.keep_alive = timeouts.keep_alive.unwrap_or(config.timeouts.keep_alive);
     }
     let drain = model.drain.as_ref();
-    let flag = |text: &Option<String>, name: &str| match text {
-        Some(text) => config::duration(text).map(Some).ok_or_else(|| {
-            Diagnostic::error(codes::USAGE, format!("`{name} {text}` is no duration"))
-                .help("write `10s`, `500ms` or `1m`")
-        }),
-        None => Ok(None),
-    };
-    let delay = flag(&flags.drain_delay, "--drain-delay")?.or(drain.and_then(|drain| drain.delay));
-    let timeout = flag(&flags.drain_timeout, "--drain-timeout")?.or(drain.and_then(|drain| drain.timeout));
+    let delay = flags.drain_delay.or(drain.and_then(|drain| drain.delay));
+    let timeout = flags.drain_timeout.or(drain.and_then(|drain| drain.timeout));
     config.drain_delay = delay.unwrap_or(config.drain_delay);
     config.drain_timeout = timeout.unwrap_or(config.drain_timeout);
     Ok(config)
+}
+
+/// `--docs` must be somewhere to go.
+fn check_docs(docs: Option<&str>) -> Result<(), Diagnostic> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
+    match docs {
+        Some(path) if path != "off" && !(path.starts_with('/') && path.chars().all(plain)) => {
+            Err(Diagnostic::error(codes::USAGE, format!("`--docs {path}` is no path"))
+                .help("write `--docs /docs`, or `--docs off`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn bind_admin(address: SocketAddr) -> Result<Listeners, Diagnostic> {
@@ -436,6 +442,7 @@ fn banner(
         origin: origin.to_owned(),
         listen: listeners.addresses(),
         admin: settings.admin,
+        docs_moved: loaded.docs_moved.clone(),
         docs: loaded.docs.clone().filter(|_| !loaded.sources.is_empty()),
         state: state.dir.display().to_string(),
         cache: settings.cache.is_some(),

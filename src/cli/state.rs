@@ -136,17 +136,7 @@ impl Drop for Temporary {
 /// The directory of a configuration: under the XDG state directory, named by what is run so that two
 /// configurations never share a cache.
 pub fn default_dir(identity: &[String]) -> Result<PathBuf, Diagnostic> {
-    let base = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")));
-    let Some(base) = base else {
-        return Err(Diagnostic::error(
-            codes::STATE_UNUSABLE,
-            "neither XDG_STATE_HOME nor HOME says where state belongs",
-        )
-        .help("name a directory with `--state DIR`"));
-    };
+    let base = base_dir()?;
     let absolute = |name: &String| match fs::canonicalize(name) {
         Ok(path) => path.display().to_string(),
         Err(_) => name.clone(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    model::{Consumer, Issuer, Model, Policy},
+    model::{Issuer, Model, Policy},
     read::Spanned,
     value::{Many, Named, Switch, UpstreamRef},
 };
@@ -15,7 +15,6 @@ pub(super) fn model(model: &Model, found: &mut Vec<Diagnostic>) {
     unique("an API", api_names, found);
     unique("a consumer", model.consumers.iter().map(|consumer| &consumer.name), found);
     unique("an issuer", model.issuers.iter().map(|issuer| &issuer.name), found);
-    model.consumers.iter().for_each(|consumer| self::consumer(consumer, found));
     model.issuers.iter().for_each(|issuer| self::issuer(issuer, found));
     let upstreams: Vec<&str> =
         model.upstreams.iter().flat_map(|Named(all)| all).map(|(name, _)| name.value.as_str()).collect();
@@ -86,17 +85,11 @@ pub(super) fn known_upstream(policy: &Policy, names: &[&str], found: &mut Vec<Di
     found.push(diagnostic.at((**place).clone()).label("no upstream has this name").help(help));
 }
 
-fn consumer(consumer: &Consumer, found: &mut Vec<Diagnostic>) {
-    for key in &consumer.keys {
-        one_of([("hash", key.hash.is_some()), ("value", key.value.is_some())], &key.place, found);
-    }
-}
-
 fn issuer(issuer: &Issuer, found: &mut Vec<Diagnostic>) {
     if !is_wrong(found, &issuer.place.pointer) {
-        one_of([("jwks", issuer.jwks.is_some()), ("keys", !issuer.keys.is_empty())], &issuer.place, found);
+        one_of([("jwks", issuer.jwks.is_some()), ("key", issuer.key.is_some())], &issuer.place, found);
     }
-    for key in &issuer.keys {
+    if let Some(key) = &issuer.key {
         one_of([("pem", key.pem.is_some()), ("secret", key.secret.is_some())], &key.place, found);
     }
 }

@@ -13,8 +13,8 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     Location, Model, Pem, Spanned, Switch,
     model::{self, Policy},
-    record::Deep,
     read_extension,
+    record::Deep,
 };
 use crate::{
     diagnostic::{Diagnostic, Place, codes},
@@ -109,7 +109,7 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn api(&mut self, source: &Source<'_>, outermost: &Policy) -> Summary {
-        let document = self.extension(source, "", source.api.extension.as_ref());
+        let document = self.extension(source, source.api.extension.as_ref());
         let policy = source.entry.policy.clone().under(&document.unwrap_or_default().under(outermost));
         let hosts: Arc<[String]> = hosts(source.entry.host.as_ref());
         let mut common = Common::new(self.model, source, policy);
@@ -134,8 +134,9 @@ impl Compiler<'_> {
     /// The keys of path item and operation, merged; `None` when there are none.
     fn extensions(&mut self, source: &Source<'_>, operation: &openapi::Operation) -> Option<Policy> {
         let mut merged: Option<Policy> = None;
-        for value in &operation.extensions {
-            let own = self.extension(source, &operation.pointer, Some(value))?;
+        // All of them are read, so that all that is wrong is said at once.
+        for extension in &operation.extensions {
+            let Some(own) = self.extension(source, Some(extension)) else { continue };
             merged = Some(match merged {
                 Some(outer) => own.under(&outer),
                 None => own,
@@ -145,26 +146,22 @@ impl Compiler<'_> {
     }
 
     fn issuer(&mut self, entry: &model::Issuer) -> Option<issuer::Config> {
-        let keys =
-            match (&entry.jwks, entry.keys.as_slice()) {
-                (Some(jwks), []) => KeySource::Jwks(match &jwks.value {
-                    Location::File(path) => KeySet::File(path.into()),
-                    Location::Url(url) => KeySet::Url(url.as_str().to_owned()),
+        let keys = match (&entry.jwks, &entry.key) {
+            (Some(jwks), None) => KeySource::Jwks(match &jwks.value {
+                Location::File(path) => KeySet::File(path.into()),
+                Location::Url(url) => KeySet::Url(url.as_str().to_owned()),
+            }),
+            (None, Some(key)) => match (&key.pem, &key.secret) {
+                (Some(pem), None) => KeySource::PublicKey(match &pem.value {
+                    Pem::Text(text) => text.0.clone(),
+                    Pem::File(path) => path.clone(),
                 }),
-                (None, [key]) => match (&key.pem, &key.secret) {
-                    (Some(pem), None) => KeySource::PublicKey(match &pem.value {
-                        Pem::Text(text) => text.0.clone(),
-                        Pem::File(path) => path.clone(),
-                    }),
-                    (None, Some(secret)) => KeySource::Secret(secret.0.clone()),
-                    _ => return self.wrong_issuer(entry, "a key is either `pem` or `secret`"),
-                },
-                _ => return self.wrong_issuer(
-                    entry,
-                    "give it `jwks`, or one key under `keys`; several keys belong into a key set (`jwks`)",
-                ),
-            };
-        let named = entry.keys.iter().map(|key| key.algorithm.value.clone());
+                (None, Some(secret)) => KeySource::Secret(secret.0.clone()),
+                _ => return self.wrong_issuer(entry, "a key is either `pem` or `secret`"),
+            },
+            _ => return self.wrong_issuer(entry, "give it `jwks` or `key`"),
+        };
+        let named = entry.key.iter().map(|key| key.algorithm.value.clone());
         let config = issuer::Config {
             audience: entry.audience.as_ref().map(|many| many.0.clone()).unwrap_or_default(),
             algorithms: entry
@@ -173,6 +170,7 @@ impl Compiler<'_> {
                 .map(|algorithm| algorithm.value.clone())
                 .chain(named)
                 .collect(),
+            typ: entry.token_type.clone(),
             ..issuer::Config::new(entry.issuer.as_deref().unwrap_or(&entry.name.value), keys)
         };
         Some(match entry.leeway {
@@ -187,16 +185,16 @@ impl Compiler<'_> {
         None
     }
 
-    fn extension(
-        &mut self,
-        source: &Source<'_>,
-        pointer: &str,
-        value: Option<&serde_json::Value>,
-    ) -> Option<Policy> {
-        let value = value?;
+    fn extension(&mut self, source: &Source<'_>, extension: Option<&openapi::Extension>) -> Option<Policy> {
+        let extension = extension?;
+        let document = source.api.documents.get(extension.file as usize);
+        // Without the source line: it may hold a secret.
+        let place = |pointer: &str| match document {
+            Some(document) => Place { source: String::new(), ..document.find(pointer) },
+            None => Place { file: source.file.to_owned(), pointer: pointer.to_owned(), ..Place::default() },
+        };
         if source.remote {
-            let place =
-                Place { file: source.file.to_owned(), pointer: pointer.to_owned(), ..Place::default() };
+            let place = place(&extension.pointer);
             if !self.said.iter().any(|d| d.code == codes::EXTENSION_IGNORED && d.place.file == place.file) {
                 self.said.push(
                     Diagnostic::warning(
@@ -211,8 +209,15 @@ impl Compiler<'_> {
             }
             return None;
         }
-        let (policy, found) = read_extension(source.file, &format!("{pointer}/x-gatewright"), value);
-        self.said.extend(found);
+        let (policy, found) = read_extension(source.file, &extension.pointer, &extension.value);
+        for diagnostic in found {
+            let place = place(&diagnostic.place.pointer);
+            let diagnostic = diagnostic.at(place);
+            // That of a path item is read for each of its operations.
+            if !self.said.contains(&diagnostic) {
+                self.said.push(diagnostic);
+            }
+        }
         policy
     }
 }
@@ -274,7 +279,7 @@ fn consumer(entry: &model::Consumer) -> consumer::Config {
     consumer::Config {
         name: entry.name.value.clone(),
         groups: entry.groups.clone(),
-        keys: entry.keys.iter().filter_map(|key| key.value.as_ref()).map(|secret| secret.0.clone()).collect(),
+        keys: entry.keys.iter().map(|key| key.value.0.clone()).collect(),
         subjects: entry
             .subjects
             .iter()

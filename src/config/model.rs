@@ -158,7 +158,8 @@ record! {
     pub struct Timeouts {
         /// Until the upstream's connection is open, with TLS. Default: `5s`.
         optional connect: Duration,
-        /// From the end of the request to the beginning of the answer. Default: `60s`.
+        /// From the end of the request, or the dialling where it has no body, to the beginning of the answer.
+        /// Default: `60s`.
         optional first_byte: Duration,
         /// The longest pause within a body, either way. Default: `60s`.
         optional idle: Duration,
@@ -192,43 +193,40 @@ record! {
 }
 
 record! {
-    /// An API key: one of the two.
+    /// An API key.
     pub struct ConsumerKey {
-        /// The key's hash, as `gatewright keys list` shows it.
-        optional hash: String,
         /// The key in full, from `${NAME}` or `${file:PATH}`.
-        optional value: Secret,
+        required value: Secret,
     }
 }
 
 record! {
-    /// Someone whose tokens are accepted. Their keys come from `jwks` or stand under `keys`.
+    /// Someone whose tokens are accepted, checked with the keys of `jwks` or with `key`.
     pub struct Issuer {
         /// The name for descriptions and messages.
         required name: Spanned<String>,
-        /// What the `iss` claim must be. Default: `iss` is not looked at.
+        /// What the `iss` claim must be. Default: `name`.
         optional issuer: String,
         /// What the `aud` claim must hold, one of several. Default: `aud` is not looked at, with a warning:
         /// a token made for another service of the issuer would be accepted here.
         optional audience: Many<String>,
         /// The key set: a file, or an address that is asked again for unknown keys.
         optional jwks: Spanned<Location>,
-        /// Keys written here.
-        many keys: IssuerKey,
+        /// The one key written here.
+        optional key: IssuerKey,
         /// The algorithms that are accepted. Default: those that the keys are for.
         many algorithms: Spanned<String>,
-        /// How far the clocks of the two sides may differ. Default: `60s`.
+        /// How far the clocks of the two sides may differ, at most ten minutes. Default: `60s`.
         optional leeway: Duration,
-        /// Claims that a token must have, beside `exp`.
-        many required_claims: String,
+        /// The `typ` that a token's head must have, such as `at+jwt`, so that an identity token of the same
+        /// issuer opens nothing. Default: any.
+        optional token_type: String,
     }
 }
 
 record! {
     /// A key that tokens are checked with: `pem` or `secret`.
     pub struct IssuerKey {
-        /// The `kid` of the tokens it is for. Default: any token without a better key.
-        optional kid: String,
         /// A public key in PEM form, or the file that holds it.
         optional pem: Spanned<Pem>,
         /// The secret of `HS256`, `HS384` and `HS512`.

@@ -231,10 +231,17 @@ impl Reader<'_> {
     }
 
     fn expected(&self, what: &str) -> Fault {
-        match self.text[self.at.min(self.text.len())..].chars().next() {
-            None => self.fault(format!("the text ends in the middle of the document: expected {what}")),
-            Some(c) => self.fault(format!("expected {what}, found `{c}`")),
-        }
+        let Some(c) = self.text[self.at..].chars().next() else {
+            let title = format!("the text ends in the middle of the document: expected {what}");
+            return self.fault(title).help("the file was cut off, or a brace or bracket in it is not closed");
+        };
+        let help = match c {
+            '}' | ']' if self.text[..self.at].trim_end().ends_with(',') => "remove the comma before it",
+            '\'' => "JSON has its strings in double quotes",
+            '/' | '#' => "JSON has no comments: remove it, or name the file `.yaml`",
+            _ => "check this place and what stands just before it",
+        };
+        self.fault(format!("expected {what}, found `{c}`")).help(help)
     }
 
     fn fault(&self, title: impl Into<String>) -> Fault {

@@ -41,9 +41,10 @@ use value::Node;
 use crate::diagnostic::{Diagnostic, codes};
 
 /// Reads the other files of a split description. The importer asks only for what lies in the folder of
-/// the root document; an implementation must still refuse anything outside it (symbolic links, `..`).
+/// the description; an implementation must still refuse anything outside it (symbolic links, `..`).
 pub trait Loader {
-    /// The bytes of `reference` (a relative path, `/` between its parts), or why they cannot be had.
+    /// The bytes of `reference`, or why they cannot be had: a path in the folder, `/` between its parts and
+    /// without `..`; with [`Options::remote_references`] also an `http` or `https` URL.
     fn load(&self, reference: &str) -> Result<Arc<[u8]>, String>;
 }
 
@@ -83,6 +84,8 @@ pub struct Options {
     pub path: String,
     /// The address the document came from, for relative server URLs.
     pub base_url: Option<String>,
+    /// Lets references to `http` and `https` addresses be followed: the loader is asked for the URL.
+    pub remote_references: bool,
     /// `--server-variable NAME=VALUE`: overrides defaults of server variables.
     pub server_variables: Vec<(String, String)>,
 }
@@ -102,7 +105,7 @@ pub struct Api {
     pub servers: Vec<Server>,
     pub security_schemes: Vec<(String, SecurityScheme)>,
     /// `x-gatewright` at the root, if any.
-    pub extension: Option<serde_json::Value>,
+    pub extension: Option<Extension>,
     pub counts: Counts,
     /// The files as read, the root first.
     pub documents: Arc<[Document]>,
@@ -145,9 +148,19 @@ pub struct Operation {
     /// Media types the request body may have; empty when it takes none.
     pub request_types: Vec<String>,
     /// `x-gatewright` of path item and operation, outer first.
-    pub extensions: Vec<serde_json::Value>,
+    pub extensions: Vec<Extension>,
     /// JSON pointer to the operation.
     pub pointer: String,
+}
+
+/// The `x-gatewright` of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extension {
+    /// Which of [`Api::documents`] it stands in.
+    pub file: u32,
+    /// JSON pointer to it.
+    pub pointer: String,
+    pub value: serde_json::Value,
 }
 
 /// What must hold beside method and path, sorted by name; `None` = present, whatever the value.
@@ -231,7 +244,7 @@ pub fn import(bytes: &[u8], options: &Options, loader: &dyn Loader) -> Imported 
         path => path,
     };
     let files = match Files::open(bytes, name, path, loader) {
-        Ok(files) => files,
+        Ok(files) => files.with_remote(options.remote_references),
         Err(diagnostics) => return (None, diagnostics),
     };
     let version = match dialect::detect(files.root()) {

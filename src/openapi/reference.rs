@@ -1,7 +1,7 @@
 //! `$ref`: where it leads, in this file or another one of the folder, and why it leads nowhere.
 //!
-//! Addresses are never fetched: only what the loader finds in the description's folder counts. A
-//! reference is relative to the file it stands in (RFC 3986, 5.2), its fragment a JSON pointer (RFC 6901)
+//! Addresses are not fetched unless the user allows it: only what the loader finds in the description's
+//! folder counts. A reference is relative to the file it stands in (RFC 3986, 5.2), its fragment a JSON pointer (RFC 6901)
 //! or the name of an anchor; pointers are also tried inside the nearest schema with an `$id`.
 
 use std::borrow::Cow;
@@ -106,16 +106,10 @@ pub fn relocate(
     let file = if address.is_empty() {
         from as usize
     } else {
-        let path = join(&documents[from as usize].path, &plain(address))?;
+        let path = path_of(&documents[from as usize].path, address).ok()?;
         documents.iter().position(|document| document.path == path)?
     };
     (fragment.is_empty() || fragment.starts_with('/')).then(|| format!("#{}{fragment}", holder(file)))
-}
-
-/// The path in an address.
-fn plain(address: &str) -> String {
-    let path = address.split('?').next().unwrap_or_default();
-    percent_decode_str(path).decode_utf8_lossy().replace('\\', "/")
 }
 
 /// The file that an address without fragment names.
@@ -124,13 +118,40 @@ fn locate<'a>(files: &'a Files<'_>, from: &Document, address: &str) -> Result<&'
     if own.is_some_and(|own| own.split('#').next() == Some(address)) {
         return Ok(files.root());
     }
-    let scheme = address.split_once(':').map(|(scheme, _)| scheme);
-    let is_scheme = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-    if scheme.is_some_and(is_scheme) || address.starts_with("//") {
+    let path = path_of(&from.path, address)?;
+    if is_url(&path) && !files.remote {
         return Err(Lost::Remote);
     }
-    let path = join(&from.path, &plain(address)).ok_or(Lost::Outside)?;
     files.load(&path).map_err(Lost::File)
+}
+
+/// The path in the folder, or the URL, that an address in the file `from` names.
+fn path_of(from: &str, address: &str) -> Result<String, Lost> {
+    if is_url(address) {
+        return Ok(address.to_owned());
+    }
+    let is_scheme = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    if address.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme)) {
+        return Err(Lost::Remote);
+    }
+    if is_url(from) {
+        return url::Url::parse(from)
+            .and_then(|base| base.join(address))
+            .map(Into::into)
+            .map_err(|_| Lost::Remote);
+    }
+    if address.starts_with("//") {
+        return Err(Lost::Remote);
+    }
+    let path = address.split('?').next().unwrap_or_default();
+    let path = percent_decode_str(path).decode_utf8_lossy().replace('\\', "/");
+    join(from, &path).ok_or(Lost::Outside)
+}
+
+/// Whether something is an address that can be fetched, when that is allowed.
+pub fn is_url(text: &str) -> bool {
+    let starts = |scheme: &str| text.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
+    starts("http://") || starts("https://")
 }
 
 /// `address` relative to the folder of `base`, without `.` and `..`; `None` when it leaves the root.
@@ -201,6 +222,16 @@ fn anchor<'a>(root: Node<'a>, name: &str) -> Option<Node<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_told_from_files() {
+        assert_eq!(path_of("a/b.yaml", "https://h/x.yaml"), Ok("https://h/x.yaml".into()));
+        assert_eq!(path_of("https://h/a/b.yaml", "../x%20y.yaml"), Ok("https://h/x%20y.yaml".into()));
+        assert_eq!(path_of("a/b.yaml", "x%20y.yaml?v=1"), Ok("a/x y.yaml".into()));
+        for remote in ["file:///etc/passwd", "ftp://h/x", "//h/x", "urn:x"] {
+            assert_eq!(path_of("a/b.yaml", remote), Err(Lost::Remote), "{remote}");
+        }
+    }
 
     #[test]
     fn relative_references_stay_in_the_folder() {

@@ -195,6 +195,20 @@ fn every_operation_is_read_as_expected() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_project_s_own_samples_import_without_errors() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi");
+    let files = std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    for file in files.filter(|file| file.is_file()) {
+        let bytes = read(&file);
+        if dialect::is_root(&bytes) {
+            let options = Options { file: file.display().to_string(), ..Options::default() };
+            let (api, found) = import(&bytes, &options, &Folder(folder.clone()));
+            assert!(api.is_some_and(|api| !api.operations.is_empty()), "{found:#?}");
+        }
+    }
+}
+
 /// Imports a YAML text without other files.
 fn yaml(text: &str) -> Imported {
     import(text.as_bytes(), &Options { file: "api.yaml".into(), ..Options::default() }, &NoLoader)
@@ -249,6 +263,21 @@ fn references_reach_files_of_the_folder_and_nothing_else() {
     assert!(found.iter().any(|d| d.code.slug == "ref-outside-folder" && d.place.line == 5));
     let elsewhere = found.iter().find(|d| d.code.slug == "schema-invalid").unwrap();
     assert_eq!((elsewhere.place.file.as_str(), elsewhere.place.line), ("common/p.yaml", 1));
+}
+
+#[test]
+fn addresses_are_followed_only_when_that_is_allowed() {
+    let file = |text: &str| -> Arc<[u8]> { text.as_bytes().into() };
+    let files = HashMap::from([
+        ("https://h/a/x.yaml".to_owned(), file("get: { parameters: [{ $ref: '../p.yaml' }] }")),
+        ("https://h/p.yaml".to_owned(), file("{ name: limit, in: query }")),
+    ]);
+    let text = b"openapi: 3.1.0\ninfo: {}\npaths: { /x: { $ref: 'https://h/a/x.yaml' }, /y: { get: {} } }\n";
+    let closed = import(text, &Options::default(), &files).0.unwrap();
+    assert_eq!((closed.operations.len(), closed.documents.len()), (1, 1));
+    let open = Options { remote_references: true, ..Options::default() };
+    let open = import(text, &open, &files).0.unwrap();
+    assert_eq!(open.operations[0].parameters[0].name, "limit");
 }
 
 #[test]

@@ -340,7 +340,9 @@ fn syntax(text: &str, error: &ScanError) -> Fault {
     if blanks.clone().any(|c| c == '\t') {
         return fault.help("indent with spaces: YAML does not allow tabs there");
     }
-    fault
+    fault.help(
+        "check the indentation and the quotes, here and just before; text with `: ` or ` #` needs quotes",
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! From a description as the user names it (file, folder, URL) to imported APIs.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::runtime::Handle;
 
@@ -10,7 +13,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, codes},
-    openapi::{self, Api},
+    openapi::{self, Api, Loader},
 };
 
 /// One imported description.
@@ -40,27 +43,39 @@ pub fn is_url(spec: &str) -> bool {
     spec.starts_with("http://") || spec.starts_with("https://")
 }
 
-/// Reads and imports what `spec` names. `runtime` is used for URLs alone.
-pub fn load(spec: &str, server_variables: &[(String, String)], runtime: &Handle) -> Found {
-    if is_url(spec) {
-        return remote(spec, server_variables, runtime);
-    }
-    let path = Path::new(spec);
-    if path.is_dir() { folder(path, server_variables) } else { file(path, folder_of(path), server_variables) }
+/// How descriptions are read.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    pub server_variables: &'a [(String, String)],
+    /// Follow `$ref`s to addresses.
+    pub remote_refs: bool,
+    /// Fetches what has an address.
+    pub runtime: &'a Handle,
 }
 
-fn remote(url: &str, server_variables: &[(String, String)], runtime: &Handle) -> Found {
-    let fetched = match runtime.block_on(fetch::fetch(url)) {
+/// Reads and imports what `spec` names.
+pub fn load(spec: &str, reading: Reading<'_>) -> Found {
+    if is_url(spec) {
+        return remote(spec, reading);
+    }
+    let path = Path::new(spec);
+    if path.is_dir() { folder(path, reading) } else { file(path, folder_of(path), reading) }
+}
+
+fn remote(url: &str, reading: Reading<'_>) -> Found {
+    let fetched = match reading.runtime.block_on(fetch::fetch(url)) {
         Ok(fetched) => fetched,
         Err(diagnostic) => return Found { diagnostics: vec![diagnostic], ..Found::default() },
     };
     let options = openapi::Options {
         file: url.to_owned(),
-        path: String::new(),
+        path: fetched.url.clone(),
         base_url: Some(fetched.url),
-        server_variables: server_variables.to_vec(),
+        remote_references: reading.remote_refs,
+        server_variables: reading.server_variables.to_vec(),
     };
-    let (api, diagnostics) = openapi::import(&fetched.bytes, &options, &openapi::NoLoader);
+    let loader = WithAddresses { folder: None, reading };
+    let (api, diagnostics) = openapi::import(&fetched.bytes, &options, &loader);
     let name = |api: &Api| name_of(Path::new(url.split(['?', '#']).next().unwrap_or(url)), api);
     let descriptions = api
         .map(|api| Description { file: url.to_owned(), name: name(&api), api, remote: true })
@@ -69,7 +84,7 @@ fn remote(url: &str, server_variables: &[(String, String)], runtime: &Handle) ->
     Found { descriptions, diagnostics, files: Vec::new() }
 }
 
-fn file(path: &Path, boundary: &Path, server_variables: &[(String, String)]) -> Found {
+fn file(path: &Path, boundary: &Path, reading: Reading<'_>) -> Found {
     let mut files = vec![path.to_owned()];
     let bytes = match source::read(path) {
         Ok(bytes) => bytes,
@@ -79,11 +94,12 @@ fn file(path: &Path, boundary: &Path, server_variables: &[(String, String)]) -> 
         file: path.display().to_string(),
         path: path.strip_prefix(boundary).unwrap_or(path).display().to_string(),
         base_url: None,
-        server_variables: server_variables.to_vec(),
+        remote_references: reading.remote_refs,
+        server_variables: reading.server_variables.to_vec(),
     };
-    let loader = FolderLoader::within(boundary);
+    let loader = WithAddresses { folder: Some(FolderLoader::within(boundary)), reading };
     let (api, diagnostics) = openapi::import(&bytes, &options, &loader);
-    files.extend(loader.into_loaded());
+    files.extend(loader.folder.into_iter().flat_map(FolderLoader::into_loaded));
     let description = |api: Api| Description {
         file: path.display().to_string(),
         name: name_of(path, &api),
@@ -95,7 +111,7 @@ fn file(path: &Path, boundary: &Path, server_variables: &[(String, String)]) -> 
 
 /// Every root description of a folder. Files that are none (parts of split ones, other JSON and YAML) are
 /// passed over in silence, unless no description is found at all.
-fn folder(path: &Path, server_variables: &[(String, String)]) -> Found {
+fn folder(path: &Path, reading: Reading<'_>) -> Found {
     let mut found = Found { files: vec![path.to_owned()], ..Found::default() };
     let candidates = match source::candidates(path) {
         Ok(candidates) => candidates,
@@ -105,7 +121,7 @@ fn folder(path: &Path, server_variables: &[(String, String)]) -> Found {
         }
     };
     for candidate in candidates {
-        let mut one = file(&candidate, path, server_variables);
+        let mut one = file(&candidate, path, reading);
         found.files.append(&mut one.files);
         let stranger = |d: &Diagnostic| d.is_error() && d.code == codes::NOT_OPENAPI;
         if one.descriptions.is_empty() && one.diagnostics.iter().any(stranger) {
@@ -122,6 +138,25 @@ fn folder(path: &Path, server_variables: &[(String, String)]) -> Found {
         );
     }
     found
+}
+
+/// The description's folder, and addresses where the user allowed them.
+struct WithAddresses<'a> {
+    folder: Option<FolderLoader>,
+    reading: Reading<'a>,
+}
+
+impl Loader for WithAddresses<'_> {
+    fn load(&self, reference: &str) -> Result<Arc<[u8]>, String> {
+        if is_url(reference) {
+            let fetched = self.reading.runtime.block_on(fetch::fetch(reference));
+            return fetched.map(|fetched| fetched.bytes.into()).map_err(|diagnostic| diagnostic.title);
+        }
+        match &self.folder {
+            Some(folder) => folder.load(reference),
+            None => Err("a fetched description reads no files".to_owned()),
+        }
+    }
 }
 
 /// The file's name without its ending; the title where that name says nothing.

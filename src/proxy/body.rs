@@ -182,7 +182,7 @@ impl HttpBody for UpstreamBody {
             Poll::Ready(frame) => {
                 this.timer.progress();
                 Poll::Ready(match frame {
-                    Some(Err(error)) => this.fail(Failure::from_reqwest(&error)),
+                    Some(Err(error)) => this.fail(Failure::of_answer(&error)),
                     Some(Ok(frame)) => Some(Ok(frame)),
                     None => None,
                 })

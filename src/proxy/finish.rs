@@ -25,6 +25,7 @@ use crate::{
     policy::Findings,
     problem::Kind,
     telemetry::{AccessEvent, InFlight, Step, Telemetry, Timings},
+    upstream::Failure,
 };
 
 /// What is known of a request so far.
@@ -50,6 +51,8 @@ pub struct Record {
     lap: Instant,
     in_flight: InFlight,
     complete: bool,
+    /// The upstream's answer broke off: it is the upstream that is gone, not the client.
+    cut: bool,
     /// The response's body, once there is one.
     body: Body,
 }
@@ -90,6 +93,7 @@ impl Record {
             lap: now,
             in_flight: telemetry.metrics.unrouted().begin(),
             complete: false,
+            cut: false,
             body: Body::Empty,
         })
     }
@@ -154,6 +158,16 @@ impl Record {
         })
     }
 
+    /// Notes that the answer ends before its end.
+    fn cut_off(&mut self, error: &BoxError) {
+        self.cut = true;
+        self.step = Step::Forward;
+        self.cause = Some(error.to_string());
+        if let (Some(route), Some(failure)) = (&self.route, error.downcast_ref::<Failure>()) {
+            route.upstream_metrics.failures.inc(failure.reason.as_str());
+        }
+    }
+
     fn emit(&mut self) {
         let ended_at = if self.complete && self.problem.is_none() { Step::Finish } else { self.step };
         self.enter(Step::Finish);
@@ -184,7 +198,7 @@ impl Record {
             bytes_out: self.bytes_out,
             timings: self.timings,
             total_us: u64::try_from((self.lap - self.begun).as_micros()).unwrap_or(u64::MAX),
-            vanished: !self.complete,
+            vanished: !self.complete && !self.cut,
         };
         self.telemetry.finish(self.in_flight.operation(), &event);
     }
@@ -212,7 +226,7 @@ impl HttpBody for Record {
                 this.complete |= this.body.is_end_stream();
             }
             Poll::Ready(None) => this.complete = true,
-            Poll::Ready(Some(Err(error))) => this.cause = Some(error.to_string()),
+            Poll::Ready(Some(Err(error))) => this.cut_off(error),
             Poll::Pending => {}
         }
         polled

@@ -4,9 +4,9 @@
 //! a gateway. A request is sent a second time only when it surely did nothing the first time: it has no body,
 //! its method is idempotent, and the kept-alive connection it went to was just being closed.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use url::Url;
@@ -81,6 +81,10 @@ pub async fn forward<'a>(
         result = send(&permit, worker, again, &clock).await;
     }
     match result {
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let failure = Failure::new(Reason::Protocol, "101 to a request that asked for no other protocol");
+            Err(failed(failure, &permit, upload.as_deref(), route.body_limit, attempts))
+        }
         Ok(response) => {
             let response = http::Response::<reqwest::Body>::from(response)
                 .map(|body| UpstreamBody::new(body, timeouts.idle, deadline, permit));
@@ -148,6 +152,9 @@ fn upstream_query<'a>(query: Option<&'a str>, credentials: &[Credential]) -> Opt
     query
 }
 
+/// A client that pauses is found out by its body's own clock, which must strike before that of the call.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// The bounds in time of one call.
 struct Clock<'a> {
     timeouts: &'a Timeouts,
@@ -160,12 +167,12 @@ impl Clock<'_> {
     /// byte of the request, so a long upload is no slow upstream.
     fn next(&self, start: Instant) -> (Instant, Reason) {
         let silence = match self.upload {
-            Some(upload) if upload.state() == UploadState::Running => (
-                upload.last_progress() + self.timeouts.idle.max(self.timeouts.first_byte),
-                Reason::IdleTimeout,
-            ),
+            Some(upload) if upload.state() == UploadState::Running => {
+                let opening = if upload.bytes() == 0 { self.timeouts.connect } else { Duration::ZERO };
+                (upload.last_progress() + self.timeouts.idle.max(opening) + GRACE, Reason::IdleTimeout)
+            }
             Some(upload) => (upload.last_progress() + self.timeouts.first_byte, Reason::FirstByteTimeout),
-            None => (start + self.timeouts.connect.max(self.timeouts.first_byte), Reason::FirstByteTimeout),
+            None => (start + self.timeouts.first_byte, Reason::FirstByteTimeout),
         };
         match self.deadline {
             Some(deadline) if deadline < silence.0 => (deadline, Reason::TotalTimeout),

@@ -3,7 +3,7 @@
 //! Asked after Guard, so that nobody gets what is not for them. The cache keeps what the upstream said;
 //! Shape runs on hits and misses alike.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode, Version, header, request::Parts};
@@ -15,7 +15,7 @@ use super::{
     hop::{self, Via},
 };
 use crate::{
-    cache::{Cache, CacheRequest, Fill, Hit, Lookup as Found, Moment, Times, Validate, status},
+    cache::{Cache, CacheRequest, Fill, Flight, Hit, Lookup as Found, Moment, Times, Turn, Validate, status},
     exchange::{self, Body, BoxError},
     gateway::{Live, Route},
     policy::Findings,
@@ -65,7 +65,12 @@ struct Asked<'a> {
     moment: Moment,
     sent_ms: u64,
     stale: Option<Hit>,
+    /// Others wait for this fetch.
+    flight: Option<Flight>,
 }
+
+/// How long a request waits for another one's fetch before it makes its own.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the cache is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +104,18 @@ pub async fn lookup<'a>(
         options,
         now_ms,
     };
-    let found = cache.lookup(&request).await;
+    let mut found = cache.lookup(&request).await;
+    let mut flight = None;
+    if matches!(found, Found::Miss(_)) {
+        match cache.turn(&request) {
+            Turn::Lead(own) => flight = Some(own),
+            Turn::Follow(leader) => {
+                leader.over(route.timeouts.first_byte.min(LONGEST_WAIT)).await;
+                found = cache.lookup(&CacheRequest { now_ms: exchange::now_ms(), ..request }).await;
+            }
+            Turn::Alone => {}
+        }
+    }
     let why = status::Forwarded::of(&found);
     let asked = |why, stale| Asked {
         cache,
@@ -108,6 +124,7 @@ pub async fn lookup<'a>(
         moment: cache.moment(),
         sent_ms: exchange::now_ms(),
         stale,
+        flight,
     };
     let (said, looked) = match found {
         Found::Fresh(hit) => ("hit", Looked::Answered(hit.respond(&request))),
@@ -221,8 +238,18 @@ impl Asked<'_> {
         let outcome = fill.as_ref().map(|fill| fill.as_ref().map(|_| ()).map_err(|why| *why));
         response.headers_mut().append(status::CACHE_STATUS, status::forwarded(self.why, status, outcome));
         match fill {
-            Some(Ok(fill)) => response.map(|body| store_through(body, fill)),
-            _ => response.map(Body::stream),
+            Some(Ok(mut fill)) => {
+                if let Some(flight) = self.flight {
+                    fill.lead(flight);
+                }
+                response.map(|body| store_through(body, fill))
+            }
+            _ => {
+                if let Some(flight) = self.flight {
+                    flight.pass(times.received_ms);
+                }
+                response.map(Body::stream)
+            }
         }
     }
 }

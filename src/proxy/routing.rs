@@ -26,6 +26,11 @@ pub fn find<'g>(
     target: &Target<'_>,
 ) -> Result<Routed<'g>, Problem> {
     let host = gateway.hosts.get(host);
+    if gateway.pages.as_ref().is_some_and(|pages| pages.first)
+        && let Some(pages) = pages(gateway, target)
+    {
+        return Ok(pages);
+    }
     let found = match host {
         None => return pages(gateway, target).ok_or_else(|| not_found(head)),
         Some(host) => lookup(host, head, target, &target.path),

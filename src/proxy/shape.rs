@@ -12,7 +12,7 @@ use crate::{
     gateway::Gateway,
     policy::Findings,
     problem::{Blame, Problem},
-    telemetry::Telemetry,
+    telemetry::{AccessEvent, Step, Telemetry},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,16 +41,30 @@ pub fn shape(
     response
 }
 
-/// The answer to a request of which there is no head: it has an id and counts as a problem, no more.
+/// The answer to a request of which there is no head: it has an id, and its reason is counted and logged.
 pub fn refuse_unrouted(
     gateway: &Gateway,
     telemetry: &Telemetry,
     connection: Connection,
     problem: Problem,
 ) -> Response<Body> {
-    telemetry.metrics.problem(problem.kind);
     let id = RequestId::generate(now_ms(), fastrand::u128(..));
     log(&problem, id.as_str());
+    if problem.kind.blame == Blame::Client {
+        let event = AccessEvent {
+            client: Some(connection.peer),
+            status: problem.kind.status.as_u16(),
+            problem: Some(problem.kind),
+            cause: Some(problem.cause.as_deref().unwrap_or(&problem.detail)),
+            step: Step::Receive,
+            generation: gateway.number,
+            ..AccessEvent::new(id.as_str(), "-", "-")
+        };
+        telemetry.finish(telemetry.metrics.unrouted(), &event);
+    } else {
+        // A panic: its request's record was dropped on the way here and emitted the event.
+        telemetry.metrics.problem(problem.kind);
+    }
     let mut response = problem.into_response(&type_base(gateway, connection, ""), id.as_str());
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, id);

@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc, task::JoinSet, time:
 
 use super::{
     accept::accept,
-    config::ServerConfig,
+    config::{Limits, ServerConfig},
     connection::Context,
     control::raise_file_limit,
     drain::{Drain, Phase},
@@ -72,7 +72,12 @@ fn limit_by_files(config: &mut ServerConfig) {
     let Some(files) = raise_file_limit() else { return };
     let fit = usize::try_from(files / 2).unwrap_or(usize::MAX).max(1);
     if config.limits.connections > fit {
-        tracing::warn!(files, connections = fit, "the limit of open files lowers that of connections");
+        // Of the default nobody was promised anything.
+        if config.limits.connections == Limits::default().connections {
+            tracing::debug!(files, connections = fit, "the limit of open files lowers that of connections");
+        } else {
+            tracing::warn!(files, connections = fit, "the limit of open files lowers that of connections");
+        }
         config.limits.connections = fit;
     }
 }

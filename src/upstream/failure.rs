@@ -25,6 +25,8 @@ pub enum Reason {
     /// The connection closed before an answer began: a kept-alive connection that the upstream just gave up.
     ClosedEarly,
     Protocol,
+    /// The answer ended before it was complete.
+    AnswerCut,
     FirstByteTimeout,
     IdleTimeout,
     TotalTimeout,
@@ -44,6 +46,7 @@ impl Reason {
             Self::Tls => "tls",
             Self::ClosedEarly => "closed_early",
             Self::Protocol => "protocol",
+            Self::AnswerCut => "answer_cut",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::TotalTimeout => "total_timeout",
@@ -60,6 +63,7 @@ impl Reason {
             Self::ConnectTimeout => "connection_timeout",
             Self::Connect | Self::ClosedEarly => "connection_terminated",
             Self::Tls => "tls_protocol_error",
+            Self::AnswerCut => "http_response_incomplete",
             Self::Protocol | Self::Other => "http_protocol_error",
             Self::FirstByteTimeout | Self::TotalTimeout => "http_response_timeout",
             Self::IdleTimeout => "connection_read_timeout",
@@ -102,6 +106,18 @@ impl Failure {
         Self { reason, cause }
     }
 
+    /// An answer that broke off after it had begun.
+    #[must_use]
+    pub fn of_answer(error: &reqwest::Error) -> Self {
+        let failure = Self::from_reqwest(error);
+        match failure.reason {
+            Reason::RequestBody | Reason::ClosedEarly | Reason::Other => {
+                Self { reason: Reason::AnswerCut, ..failure }
+            }
+            _ => failure,
+        }
+    }
+
     /// Whether the request surely did no harm if sent again: the connection ended before an answer began.
     #[must_use]
     pub fn is_stale_connection(&self) -> bool {
@@ -128,11 +144,14 @@ impl Failure {
             Reason::Protocol | Reason::Other => {
                 (&problem::UPSTREAM_PROTOCOL_ERROR, "the upstream's answer could not be read")
             }
+            Reason::AnswerCut => {
+                (&problem::UPSTREAM_PROTOCOL_ERROR, "the upstream's answer ended before it was complete")
+            }
             Reason::FirstByteTimeout => {
                 (&problem::UPSTREAM_TIMEOUT, "the upstream did not begin its answer in time")
             }
             Reason::IdleTimeout => {
-                (&problem::UPSTREAM_TIMEOUT, "the upstream stopped in the middle of its answer")
+                (&problem::UPSTREAM_TIMEOUT, "the upstream stopped taking the request body")
             }
             Reason::TotalTimeout => (&problem::UPSTREAM_TIMEOUT, "the call took longer than it may"),
             Reason::RequestBody => {

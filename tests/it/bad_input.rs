@@ -50,8 +50,6 @@ fn a_wrong_flag_is_named_with_what_was_meant() {
         &["run", "x.yaml", "--drain-delay", "5 parsecs"],
         &["run", "x.yaml", "--rate-limit", "lots"],
         &["run", "x.yaml", "--server-variable", "novalue"],
-        &["run", "--proxy", "not a url"],
-        &["run", "--proxy", "ftp://127.0.0.1/"],
         &["run", "--proxy", "http://127.0.0.1:1", "x.yaml"],
         &["run"],
         &["frobnicate"],
@@ -62,6 +60,15 @@ fn a_wrong_flag_is_named_with_what_was_meant() {
             output.stderr.contains("error") && !output.stderr.contains("panicked"),
             "{arguments:?}: {output:?}"
         );
+    }
+}
+
+#[test]
+fn an_address_to_proxy_that_is_none_is_refused() {
+    for address in ["not a url", "ftp://127.0.0.1/", "http://", "http://127.0.0.1:99999"] {
+        let output = cli(["run", "--proxy", address, "--listen", "127.0.0.1:0", "--admin", "off"]);
+        assert!(matches!(output.code, Some(1 | 2)), "{address}: {output:?}");
+        assert!(output.stderr.contains("error[") && output.stderr.contains(address), "{address}: {output:?}");
     }
 }
 
@@ -79,7 +86,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert_eq!(output.code, Some(2), "{output:?}");
     if !rustix::process::geteuid().is_root() {
         let secret = folder.write("secret.yaml", "openapi: 3.0.0");
-        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).unwrap();
         cli(["check", &secret]).refused(2, "file-unreadable", &["permission"]);
     }
 }
@@ -226,7 +233,7 @@ fn a_configuration_names_what_is_wrong_in_it() {
         ),
         (
             "routes:\n  - { path: /a, upstream: http://127.0.0.1:1, timeouts: { idle: 30 } }\n",
-            "wrong-type",
+            "value-invalid",
             &["30s", ":2:"],
         ),
         ("apis:\n  - { spec: missing.yaml }\n", "file-unreadable", &["missing.yaml"]),

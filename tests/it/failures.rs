@@ -79,6 +79,42 @@ fn an_upstream_whose_head_is_too_large_is_a_502() {
 }
 
 #[test]
+fn an_upstream_that_switches_protocols_unasked_is_a_502() {
+    let origin =
+        Origin::fixed("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: odd\r\n\r\n");
+    let gateway = Gateway::proxy(&origin.url());
+    gateway.get_with("/", "Connection: upgrade\r\nUpgrade: odd\r\n").problem(502, "upstream-protocol-error");
+}
+
+#[test]
+fn an_upstream_of_http_1_0_is_answered_for_in_http_1_1() {
+    let origin = Origin::start(|call| {
+        call.send("HTTP/1.0 200 OK\r\n\r\nuntil the end");
+        call.close();
+    });
+    let gateway = Gateway::proxy(&origin.url());
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        let answer = client.exchange("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!((answer.status, answer.text().as_str()), (200, "until the end"));
+        assert_eq!(answer.value("transfer-encoding"), "chunked");
+    }
+}
+
+#[test]
+fn a_client_that_stops_in_the_middle_of_its_body_is_told_so() {
+    let origin = Origin::start(|call| {
+        call.read_body();
+        call.close();
+    });
+    let gateway = impatient(&origin.url());
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
+    client.response("POST").problem(408, "request-timeout");
+    assert_eq!(gateway.access_log(1)[0]["blame"], "client");
+}
+
+#[test]
 fn an_upstream_that_does_not_answer_is_a_504() {
     let origin = Origin::start(|call| {
         call.read_body();
@@ -105,6 +141,9 @@ fn an_upstream_that_stops_half_way_is_cut_off() {
     client.send("GET /stalls HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!((client.head().status, client.bytes(4).as_slice()), (200, &b"part"[..]));
     assert!(client.is_closed());
+    let line = &gateway.access_log(1)[0];
+    assert!(line["cause"].as_str().unwrap().contains("idle_timeout"), "{line}");
+    assert!(line.get("vanished").is_none(), "it was the upstream that went away: {line}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod selftest;
 mod bad_input;
 mod contract;
 mod readme;
+mod sources;
 
 // the proxy
 mod bodies;

@@ -57,6 +57,9 @@ fn no_ambiguous_request_passes() {
             faults += &format!("{what}: {} and the connection goes on\n", answer.status);
         }
     }
+    for line in gateway.access_log(AMBIGUOUS.len()) {
+        assert_eq!(line["blame"], "client", "the operator finds it by its id: {line}");
+    }
     // A body that turns out wrong only behind its head has reached the upstream, but never as a whole request.
     for seen in origin.seen() {
         if seen.value("transfer-encoding").is_empty() || seen.target() != "/" {

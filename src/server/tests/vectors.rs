@@ -104,6 +104,8 @@ fn lines() -> Vec<Vector> {
         line("nul in target", "GET /a\0b HTTP/1.1", refuse(Target)),
         line("delete in target", "GET /a\x7fb HTTP/1.1", refuse(Target)),
         line("unencoded letter", "GET /caf\u{e9} HTTP/1.1", refuse(Target)),
+        line("quote in path", "GET /a\"b HTTP/1.1", take(1)),
+        line("quote in query", "GET /a?b=\"c\" HTTP/1.1", refuse(Target)),
         line("angle brackets", "GET /?<script> HTTP/1.1", refuse(Target)),
         line("cr in target", "GET /a\rb HTTP/1.1", refuse(BareCr)),
         line("foreign scheme", "GET ftp://a/ HTTP/1.1", refuse(Target)),
