@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use smallvec::SmallVec;
 
 /// The error of a body that ended early. Its text goes to the log, never to the client.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -103,7 +104,7 @@ pub fn now_ms() -> u64 {
 /// Taken from the caller's `X-Request-Id` when that is sane, else made here: 26 characters of
 /// Crockford base 32, the first ten of them the time, so ids sort by age.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(smallvec::SmallVec<[u8; 32]>);
+pub struct RequestId(SmallVec<[u8; 32]>);
 
 impl RequestId {
     /// Longer ids are replaced: an id stands in every log line.
@@ -115,7 +116,7 @@ impl RequestId {
     pub fn accept(value: &[u8]) -> Option<Self> {
         let fine = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b',' | b'<' | b'>');
         (!value.is_empty() && value.len() <= Self::MAX_LEN && value.iter().all(fine))
-            .then(|| Self(value.into()))
+            .then(|| Self(SmallVec::from_slice(value)))
     }
 
     /// Makes a new id from the clock and 80 random bits of `random`.
@@ -126,7 +127,7 @@ impl RequestId {
         base32(now_ms, &mut id[..10]);
         base32((random >> 40) as u64, &mut id[10..18]);
         base32(random as u64, &mut id[18..]);
-        Self(id[..].into())
+        Self(SmallVec::from_slice(&id))
     }
 
     #[must_use]
