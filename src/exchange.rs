@@ -121,13 +121,11 @@ impl RequestId {
     /// Makes a new id from the clock and 80 random bits of `random`.
     #[must_use]
     pub fn generate(now_ms: u64, random: u128) -> Self {
-        const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-        let mut bits = (u128::from(now_ms) << 80) | (random & ((1 << 80) - 1));
+        // Digits of words, not of one number: shifting 128 bits 26 times is most of the work.
         let mut id = [0; 26];
-        for place in id.iter_mut().rev() {
-            *place = ALPHABET[(bits & 31) as usize];
-            bits >>= 5;
-        }
+        base32(now_ms, &mut id[..10]);
+        base32((random >> 40) as u64, &mut id[10..18]);
+        base32(random as u64, &mut id[18..]);
         Self(id[..].into())
     }
 
@@ -137,9 +135,24 @@ impl RequestId {
     }
 }
 
+/// The last digits of a number, one for each place.
+fn base32(mut bits: u64, places: &mut [u8]) {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    for place in places.iter_mut().rev() {
+        *place = ALPHABET[(bits & 31) as usize];
+        bits >>= 5;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_digits_of_an_id_are_its_time_and_80_random_bits() {
+        let id = RequestId::generate(0x1234_5678_9ABC, (1 << 127) | (1 << 79) | (31 << 40) | (1 << 5) | 2);
+        assert_eq!(id.as_str(), "0J6HB7H6NWG000000Z00000012");
+    }
 
     #[test]
     fn a_generated_id_sorts_by_time_and_has_26_characters() {

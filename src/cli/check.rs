@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     args::{Check, Format, Import, Routes, Source},
     configure::Policies,
-    exit, explain_route, out,
+    exit, explain_route, findings, out,
     prepare::{self, Prepared},
     show,
 };
@@ -36,6 +36,11 @@ fn examine(source: &Source) -> Result<Findings, Diagnostic> {
         diagnostics.extend(compiled.diagnostics.iter().cloned());
         diagnostics.extend(super::dry::assemble(compiled));
     }
+    if let Some(model) = &prepared.model {
+        findings::locate(&mut diagnostics, model);
+    }
+    let homes = prepared.model.as_ref().map(|model| prepared.homes(model)).unwrap_or_default();
+    findings::condense(&mut diagnostics, &homes);
     diagnostic::sort(&mut diagnostics);
     Ok(Findings { prepared, compiled, diagnostics })
 }

@@ -74,7 +74,7 @@ fn expiry(after: Option<Duration>) -> Option<u64> {
 
 fn created_text(secret: &str, consumer: &str) -> String {
     format!(
-        "{secret}\n\nThe key of `{consumer}`, shown this once. Callers send it as `X-API-Key` or `Authorization: Bearer`.\n"
+        "{secret}\n\nThe key of `{consumer}`, shown this once. Callers send it as `X-API-Key` or `Authorization: Bearer`;\nunder `security: enforce` where the API's description says.\n"
     )
 }
 

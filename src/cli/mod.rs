@@ -11,6 +11,7 @@ mod dry;
 mod engine;
 mod explain;
 mod explain_route;
+mod findings;
 mod keys;
 mod prepare;
 mod run;

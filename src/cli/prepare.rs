@@ -4,8 +4,10 @@ use std::{
     cell::RefCell,
     collections::HashSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use indicatif::ProgressBar;
 use tokio::runtime::Handle;
 
 use super::{
@@ -21,6 +23,9 @@ use crate::{
         source::{self, folder_of},
     },
 };
+
+/// The file that flags are read as.
+pub const COMMAND_LINE: &str = "command line";
 
 /// What was read. Without a model there are errors among the diagnostics.
 #[derive(Debug, Default)]
@@ -56,6 +61,13 @@ impl Prepared {
             remote: imported.description.remote,
         };
         self.sources.iter().map(one).collect()
+    }
+
+    /// The files of descriptions whose requests go where the user said.
+    #[must_use]
+    pub fn homes(&self, model: &Model) -> Vec<&str> {
+        let chosen = |imported: &&Imported| model.apis[imported.entry].policy.upstream.is_some();
+        self.sources.iter().filter(chosen).map(|imported| imported.description.file.as_str()).collect()
     }
 }
 
@@ -135,7 +147,7 @@ impl Prepared {
         match configure::configuration(source, policies) {
             Ok((value, mut said)) => {
                 self.diagnostics.append(&mut said);
-                self.read_text("command line", &value.to_string(), Path::new("."));
+                self.read_text(COMMAND_LINE, &value.to_string(), Path::new("."));
             }
             Err(diagnostic) => self.diagnostics.push(diagnostic),
         }
@@ -154,8 +166,16 @@ impl Prepared {
     fn resolve_keys(&mut self, folder: &Path, outside: &Outside) {
         let issuers = self.model.iter_mut().flat_map(|model| &mut model.issuers);
         for issuer in issuers {
-            if let Some(Spanned { value: Location::File(path), .. }) = &mut issuer.jwks {
+            if let Some(Spanned { value: Location::File(path), place }) = &mut issuer.jwks {
                 *path = beside(folder, path);
+                if let Err(error) = std::fs::File::open(path) {
+                    let title = format!("cannot read the key set: {}", source::reason(&error));
+                    self.diagnostics.push(
+                        Diagnostic::error(codes::FILE_UNREADABLE, title)
+                            .at((**place).clone())
+                            .help("paths are relative to the folder of the configuration"),
+                    );
+                }
             }
             if let Some(pem) = issuer.key.as_mut().and_then(|key| key.pem.as_mut()) {
                 let Pem::File(path) = &pem.value else { continue };
@@ -185,8 +205,15 @@ impl Prepared {
                 .flat_map(|named| named.0.iter())
                 .map(|(name, value)| (name.value.clone(), value.clone()))
                 .collect();
-            let Found { descriptions, diagnostics, files } =
+            // Drawn on a terminal alone.
+            let progress = ProgressBar::new_spinner().with_message(format!("importing {spec}"));
+            progress.enable_steady_tick(Duration::from_millis(200));
+            let Found { descriptions, mut diagnostics, files } =
                 description::load(&named, Reading { server_variables: &variables, remote_refs, runtime });
+            progress.finish_and_clear();
+            if api.spec.place.file != COMMAND_LINE {
+                at_its_key(&mut diagnostics, &named, &api.spec);
+            }
             self.unreadable |= descriptions.is_empty()
                 && diagnostics
                     .iter()
@@ -205,6 +232,15 @@ impl Prepared {
                 self.sources.push(Imported { entry, name, description, mount });
             }
         }
+    }
+}
+
+/// What a configuration names and cannot be read is wrong where it is named.
+fn at_its_key(diagnostics: &mut [Diagnostic], named: &str, spec: &Spanned<String>) {
+    for d in diagnostics.iter_mut().filter(|d| d.code == codes::FILE_UNREADABLE && d.place.file == named) {
+        d.title = d.title.replacen("the file", &format!("the description `{}`", spec.value), 1);
+        d.place = (*spec.place).clone();
+        d.help = "paths are relative to the folder of the configuration".to_owned();
     }
 }
 

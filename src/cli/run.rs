@@ -17,7 +17,7 @@ use super::{
     banner::{ApiLine, Banner},
     configure::Policies,
     engine::{self, Engine, Loaded, Recipe},
-    exit, prepare,
+    exit, findings, prepare,
     serve::{self, DataPlane},
     show,
     state::{self, State},
@@ -122,12 +122,14 @@ impl Start {
         }
         server::raise_file_limit();
         let control = Control::new().map_err(|error| broken("the control plane cannot start", &error))?;
-        let prepared = prepare::prepare(&recipe.source, &recipe.policies, control.handle());
+        let mut prepared = prepare::prepare(&recipe.source, &recipe.policies, control.handle());
         let Some(model) = prepared.model.clone() else {
+            findings::condense(&mut prepared.diagnostics, &[]);
             let code = if prepared.unreadable { exit::UNREADABLE } else { exit::of(&prepared.diagnostics) };
             return Err((prepared.diagnostics, code));
         };
         let settings = Settings::new(&model, flags).map_err(fail)?;
+        check_docs(flags.docs.as_deref()).map_err(fail)?;
         let listeners = Listeners::bind(&settings.listen, settings.server.workers)
             .map_err(|error| fail(error.diagnostic()))?;
         recipe.origin = origin(&listeners.addresses());
@@ -293,6 +295,18 @@ fn server_config(model: &Model, flags: &Serve) -> Result<ServerConfig, Diagnosti
     Ok(config)
 }
 
+/// `--docs` must be somewhere to go.
+fn check_docs(docs: Option<&str>) -> Result<(), Diagnostic> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
+    match docs {
+        Some(path) if path != "off" && !(path.starts_with('/') && path.chars().all(plain)) => {
+            Err(Diagnostic::error(codes::USAGE, format!("`--docs {path}` is no path"))
+                .help("write `--docs /docs`, or `--docs off`"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn bind_admin(address: SocketAddr) -> Result<Listeners, Diagnostic> {
     Listeners::bind(&[address], 1).map_err(|error| {
         let mut diagnostic = error.diagnostic();
@@ -429,6 +443,7 @@ fn banner(
         origin: origin.to_owned(),
         listen: listeners.addresses(),
         admin: settings.admin,
+        docs_moved: loaded.docs_moved.clone(),
         docs: loaded.docs.clone().filter(|_| !loaded.sources.is_empty()),
         state: state.dir.display().to_string(),
         cache: settings.cache.is_some(),

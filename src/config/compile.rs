@@ -109,7 +109,7 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn api(&mut self, source: &Source<'_>, outermost: &Policy) -> Summary {
-        let document = self.extension(source, "", source.api.extension.as_ref());
+        let document = self.extension(source, source.api.extension.as_ref());
         let policy = source.entry.policy.clone().under(&document.unwrap_or_default().under(outermost));
         let hosts: Arc<[String]> = hosts(source.entry.host.as_ref());
         let mut common = Common::new(self.model, source, policy);
@@ -134,8 +134,9 @@ impl Compiler<'_> {
     /// The keys of path item and operation, merged; `None` when there are none.
     fn extensions(&mut self, source: &Source<'_>, operation: &openapi::Operation) -> Option<Policy> {
         let mut merged: Option<Policy> = None;
-        for value in &operation.extensions {
-            let own = self.extension(source, &operation.pointer, Some(value))?;
+        // All of them are read, so that all that is wrong is said at once.
+        for extension in &operation.extensions {
+            let Some(own) = self.extension(source, Some(extension)) else { continue };
             merged = Some(match merged {
                 Some(outer) => own.under(&outer),
                 None => own,
@@ -184,16 +185,16 @@ impl Compiler<'_> {
         None
     }
 
-    fn extension(
-        &mut self,
-        source: &Source<'_>,
-        pointer: &str,
-        value: Option<&serde_json::Value>,
-    ) -> Option<Policy> {
-        let value = value?;
+    fn extension(&mut self, source: &Source<'_>, extension: Option<&openapi::Extension>) -> Option<Policy> {
+        let extension = extension?;
+        let document = source.api.documents.get(extension.file as usize);
+        // Without the source line: it may hold a secret.
+        let place = |pointer: &str| match document {
+            Some(document) => Place { source: String::new(), ..document.find(pointer) },
+            None => Place { file: source.file.to_owned(), pointer: pointer.to_owned(), ..Place::default() },
+        };
         if source.remote {
-            let place =
-                Place { file: source.file.to_owned(), pointer: pointer.to_owned(), ..Place::default() };
+            let place = place(&extension.pointer);
             if !self.said.iter().any(|d| d.code == codes::EXTENSION_IGNORED && d.place.file == place.file) {
                 self.said.push(
                     Diagnostic::warning(
@@ -208,8 +209,15 @@ impl Compiler<'_> {
             }
             return None;
         }
-        let (policy, found) = read_extension(source.file, &format!("{pointer}/x-gatewright"), value);
-        self.said.extend(found);
+        let (policy, found) = read_extension(source.file, &extension.pointer, &extension.value);
+        for diagnostic in found {
+            let place = place(&diagnostic.place.pointer);
+            let diagnostic = diagnostic.at(place);
+            // That of a path item is read for each of its operations.
+            if !self.said.contains(&diagnostic) {
+                self.said.push(diagnostic);
+            }
+        }
         policy
     }
 }

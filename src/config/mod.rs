@@ -69,7 +69,7 @@ pub fn read_extension(
     pointer: &str,
     value: &serde_json::Value,
 ) -> (Option<Policy>, Vec<Diagnostic>) {
-    let document = Document::from_json(file, pointer, value);
+    let document = Document::from_json(file, pointer, value, &names());
     let mut reader = Reader::new(&document, None);
     let policy = Policy::from_node(&mut reader, &document.root);
     let mut found = reader.found;

@@ -87,6 +87,21 @@ impl Document {
         Self { name, path, tree, lines: OnceLock::new() }
     }
 
+    /// Where the key that a JSON pointer names stands, or as much of it as there is.
+    #[must_use]
+    pub fn find(&self, pointer: &str) -> Place {
+        let mut at = At::Value(self.tree.root());
+        let mut node = self.tree.root();
+        let parts: Vec<String> =
+            pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
+        for part in &parts {
+            let Some(next) = node.step(part) else { break };
+            at = if node.is_object() { At::Key(node, part) } else { At::Value(next) };
+            node = next;
+        }
+        Place { pointer: pointer.to_owned(), ..self.place(at) }
+    }
+
     pub fn place(&self, at: At<'_>) -> Place {
         let (offset, pointer) = match at {
             At::Value(node) => (node.offset(), node.pointer()),

@@ -105,7 +105,7 @@ pub struct Api {
     pub servers: Vec<Server>,
     pub security_schemes: Vec<(String, SecurityScheme)>,
     /// `x-gatewright` at the root, if any.
-    pub extension: Option<serde_json::Value>,
+    pub extension: Option<Extension>,
     pub counts: Counts,
     /// The files as read, the root first.
     pub documents: Arc<[Document]>,
@@ -148,9 +148,19 @@ pub struct Operation {
     /// Media types the request body may have; empty when it takes none.
     pub request_types: Vec<String>,
     /// `x-gatewright` of path item and operation, outer first.
-    pub extensions: Vec<serde_json::Value>,
+    pub extensions: Vec<Extension>,
     /// JSON pointer to the operation.
     pub pointer: String,
+}
+
+/// The `x-gatewright` of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extension {
+    /// Which of [`Api::documents`] it stands in.
+    pub file: u32,
+    /// JSON pointer to it.
+    pub pointer: String,
+    pub value: serde_json::Value,
 }
 
 /// What must hold beside method and path, sorted by name; `None` = present, whatever the value.

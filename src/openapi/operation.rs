@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Api, Conditions, Location, Operation, Requirement, Server, Version,
+    Api, Conditions, Extension, Location, Operation, Requirement, Server, Version,
     document::At,
     item::{Found, Item},
     parameter::{self, Declared, Parameters},
@@ -317,11 +317,11 @@ fn shape(template: &str) -> String {
 }
 
 /// The `x-gatewright` of an object; what it holds is added to `weight`.
-pub fn extension(node: Node<'_>, weight: &mut usize) -> Option<serde_json::Value> {
+pub fn extension(node: Node<'_>, weight: &mut usize) -> Option<Extension> {
     let mut budget = EXTENSION_BUDGET;
     let value = node.some("x-gatewright")?.to_json(&mut budget);
     *weight += EXTENSION_BUDGET - budget;
-    Some(value)
+    Some(Extension { file: node.file(), pointer: format!("{}/x-gatewright", node.pointer()), value })
 }
 
 /// What an operation holds, in values; long text counts as several.

@@ -219,7 +219,7 @@ fn is_private(url: &str) -> bool {
 
 fn fault(index: usize, pointer: &str, title: impl Into<String>) -> Fault {
     let mut fault = Diagnostic::error(codes::ISSUER_INVALID, title).help(
-        "for example\n- issuer: https://issuer.example.com\n  audience: [my-api]\n  \
+        "for example\n- name: my-issuer\n  issuer: https://issuer.example.com\n  audience: [my-api]\n  \
          jwks: https://issuer.example.com/.well-known/jwks.json",
     );
     fault.place.pointer = format!("/{index}{pointer}");

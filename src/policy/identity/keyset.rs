@@ -233,14 +233,22 @@ impl fmt::Display for Source {
 /// Loads the set now, then whenever it is old or wanted, until nobody holds it.
 async fn keep_fresh(set: Weak<KeySet>, wanted: Arc<Notify>, fetch: Arc<dyn FetchKeys>) {
     let (mut failures, mut asked) = (0_u32, false);
+    let mut told = String::new();
     loop {
         let Some(live) = set.upgrade() else { return };
         match live.refresh(&*fetch, asked).await {
-            Ok(()) => failures = 0,
+            Ok(()) => {
+                failures = 0;
+                told.clear();
+            }
             Err(why) => {
-                let kept = live.load().keys.usable.len();
-                tracing::warn!(source = %live.source, kept, "key set cannot be read: {why}");
                 failures += 1;
+                // A fault that lasts is told once.
+                if why != told {
+                    let kept = live.load().keys.usable.len();
+                    tracing::warn!(source = %live.source, kept, "key set cannot be read: {why}");
+                    told = why;
+                }
             }
         }
         let fresh = if matches!(live.source, Source::File(_)) { FRESH_FILE } else { FRESH_URL };
@@ -264,7 +272,10 @@ async fn keep_fresh(set: Weak<KeySet>, wanted: Arc<Notify>, fetch: Arc<dyn Fetch
 
 async fn read_file(path: &std::path::Path) -> Result<Bytes, String> {
     use tokio::io::AsyncReadExt;
-    let file = tokio::fs::File::open(path).await.map_err(|error| error.to_string())?;
+    let file = tokio::fs::File::open(path).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        _ => error.to_string(),
+    })?;
     let mut text = Vec::new();
     let mut bounded = file.take(MAX_BYTES as u64 + 1);
     bounded.read_to_end(&mut text).await.map_err(|error| error.to_string())?;

@@ -280,7 +280,7 @@ impl Scheme {
             }
         };
         format!(
-            "name who issues the tokens in gatewright.yaml:\nissuers:\n  - issuer: {issuer}\n    \
+            "name who issues the tokens in gatewright.yaml:\nissuers:\n  - name: my-issuer\n    issuer: {issuer}\n    \
              audience: [my-api]\n    jwks: {issuer}/.well-known/jwks.json\n{pass}"
         )
     }

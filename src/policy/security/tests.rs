@@ -292,5 +292,5 @@ fn warnings_are_one_per_scheme_and_show_the_lines_to_add() {
             "the security scheme `tls` (mutualTLS) cannot be checked here: 1 operation can be called by the other alternatives only",
         ]
     );
-    assert!(warnings[1].help.contains("  - issuer: https://id.test\n"), "{}", warnings[1].help);
+    assert!(warnings[1].help.contains("    issuer: https://id.test\n"), "{}", warnings[1].help);
 }
