@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use smallvec::SmallVec;
 
 /// The error of a body that ended early. Its text goes to the log, never to the client.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -103,7 +104,7 @@ pub fn now_ms() -> u64 {
 /// Taken from the caller's `X-Request-Id` when that is sane, else made here: 26 characters of
 /// Crockford base 32, the first ten of them the time, so ids sort by age.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(smallvec::SmallVec<[u8; 32]>);
+pub struct RequestId(SmallVec<[u8; 32]>);
 
 impl RequestId {
     /// Longer ids are replaced: an id stands in every log line.
@@ -115,20 +116,18 @@ impl RequestId {
     pub fn accept(value: &[u8]) -> Option<Self> {
         let fine = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b',' | b'<' | b'>');
         (!value.is_empty() && value.len() <= Self::MAX_LEN && value.iter().all(fine))
-            .then(|| Self(value.into()))
+            .then(|| Self(SmallVec::from_slice(value)))
     }
 
     /// Makes a new id from the clock and 80 random bits of `random`.
     #[must_use]
     pub fn generate(now_ms: u64, random: u128) -> Self {
-        const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-        let mut bits = (u128::from(now_ms) << 80) | (random & ((1 << 80) - 1));
+        // Digits of words, not of one number: shifting 128 bits 26 times is most of the work.
         let mut id = [0; 26];
-        for place in id.iter_mut().rev() {
-            *place = ALPHABET[(bits & 31) as usize];
-            bits >>= 5;
-        }
-        Self(id[..].into())
+        base32(now_ms, &mut id[..10]);
+        base32((random >> 40) as u64, &mut id[10..18]);
+        base32(random as u64, &mut id[18..]);
+        Self(SmallVec::from_slice(&id))
     }
 
     #[must_use]
@@ -137,9 +136,24 @@ impl RequestId {
     }
 }
 
+/// The last digits of a number, one for each place.
+fn base32(mut bits: u64, places: &mut [u8]) {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    for place in places.iter_mut().rev() {
+        *place = ALPHABET[(bits & 31) as usize];
+        bits >>= 5;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_digits_of_an_id_are_its_time_and_80_random_bits() {
+        let id = RequestId::generate(0x1234_5678_9ABC, (1 << 127) | (1 << 79) | (31 << 40) | (1 << 5) | 2);
+        assert_eq!(id.as_str(), "0J6HB7H6NWG000000Z00000012");
+    }
 
     #[test]
     fn a_generated_id_sorts_by_time_and_has_26_characters() {

@@ -91,8 +91,8 @@ pub struct Run {
     #[arg(long = "upstream-header", value_name = "NAME: VALUE")]
     pub upstream_headers: Vec<String>,
     /// Refuse callers beyond this rate, such as `100/m` or `5/s`, per address or key
-    #[arg(long, value_name = "N/UNIT")]
-    pub rate_limit: Option<String>,
+    #[arg(long, value_name = "N/UNIT", value_parser = rate)]
+    pub rate_limit: Option<Rate>,
     /// Do not cache
     #[arg(long)]
     pub no_cache: bool,
@@ -256,6 +256,26 @@ pub enum Security {
     Gateway,
 }
 
+/// Calls per window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub calls: u32,
+    /// A duration as the configuration writes it.
+    pub window: String,
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    let wrong = || "expected a number and a window, such as `100/m`, `5/s` or `1000/1h`".to_owned();
+    let (calls, window) = text.split_once('/').ok_or_else(wrong)?;
+    let calls = calls.trim().parse().ok().filter(|calls| *calls > 0).ok_or_else(wrong)?;
+    let window = match window.trim() {
+        unit @ ("s" | "m" | "h" | "d") => format!("1{unit}"),
+        window => window.to_owned(),
+    };
+    config::duration(&window).ok_or_else(wrong)?;
+    Ok(Rate { calls, window })
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     config::duration(text).ok_or_else(|| "expected a duration such as `10s`, `500ms` or `1m`".to_owned())
 }
@@ -272,4 +292,18 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     full.parse().map_err(|_| {
         format!("`{text}` is no address: expected HOST:PORT such as `127.0.0.1:8080` or `:8080`")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_and_a_window() {
+        assert_eq!(rate("100/m"), Ok(Rate { calls: 100, window: "1m".into() }));
+        assert_eq!(rate("5/90s"), Ok(Rate { calls: 5, window: "90s".into() }));
+        for bad in ["100", "x/m", "/m", "-1/s", "0/s", "5/", "5/parsec"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -35,6 +35,8 @@ pub struct Banner {
     pub listen: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub docs: Option<String>,
+    /// Where it was to be, when a route takes that path.
+    pub docs_moved: Option<String>,
     pub state: String,
     pub cache: bool,
     /// The key that `--protect` or `demo` made.
@@ -113,7 +115,10 @@ impl Banner {
         facts.push((
             "docs",
             match &self.docs {
-                Some(path) => format!("{base}{path}"),
+                Some(path) => match &self.docs_moved {
+                    Some(wanted) => format!("{base}{path} (a route of an API takes {wanted})"),
+                    None => format!("{base}{path}"),
+                },
                 None => "off".to_owned(),
             },
         ));

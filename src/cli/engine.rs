@@ -61,7 +61,10 @@ pub struct Loaded {
     pub model: Option<Model>,
     pub summaries: Vec<Summary>,
     pub sources: Vec<Imported>,
+    /// Where the documentation is.
     pub docs: Option<String>,
+    /// Where it was to be, when a route takes that path.
+    pub docs_moved: Option<String>,
     pub diagnostics: Vec<Diagnostic>,
     pub files: Snapshot,
     pub unreadable: bool,
@@ -98,6 +101,7 @@ pub fn build(mut prepared: Prepared, recipe: &Recipe, number: u64, live: &Live) 
         summaries: Vec::new(),
         sources: Vec::new(),
         docs: None,
+        docs_moved: None,
         diagnostics: Vec::new(),
         files,
         unreadable: prepared.unreadable,
@@ -117,13 +121,15 @@ pub fn build(mut prepared: Prepared, recipe: &Recipe, number: u64, live: &Live) 
             }
             None => {}
         }
-        let pages =
-            plan.docs.as_ref().map(|docs| pages(&docs.prefix, &recipe.origin, &prepared.sources, &summaries));
-        loaded.docs = plan.docs.as_ref().map(|docs| docs.prefix.clone());
-        let (gateway, found) = assemble::assemble(plan, number, live, pages);
+        let wanted = plan.docs.as_ref().map(|docs| docs.prefix.clone());
+        let make = |prefix: &str| pages(prefix, &recipe.origin, &prepared.sources, &summaries);
+        let (gateway, found) = assemble::assemble(plan, number, live, Some(&make));
         said.extend(found);
         findings::locate(&mut said, &model);
         homes = prepared.homes(&model).into_iter().map(str::to_owned).collect();
+        loaded.docs =
+            gateway.as_ref().and_then(|gateway| gateway.pages.as_ref()).map(|pages| pages.prefix.to_string());
+        loaded.docs_moved = wanted.filter(|wanted| loaded.docs.as_ref().is_some_and(|docs| docs != wanted));
         loaded.gateway = gateway;
         loaded.summaries = summaries;
         loaded.model = Some(model);

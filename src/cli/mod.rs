@@ -32,8 +32,15 @@ use args::{Cli, Command};
 
 /// Exit codes of all commands.
 mod exit {
+    use crate::diagnostic::{Diagnostic, codes};
+
     pub const FINDINGS: u8 = 1;
     pub const UNREADABLE: u8 = 2;
+
+    /// For a command that cannot go on. Wrong usage ends as the parser of the command line ends it.
+    pub fn of(diagnostics: &[Diagnostic]) -> u8 {
+        if diagnostics.iter().any(|found| found.code == codes::USAGE) { UNREADABLE } else { FINDINGS }
+    }
 }
 
 /// Parses the command line and runs the command.
@@ -58,13 +65,14 @@ pub fn main() -> ExitCode {
         Command::Explain { code } => explain::explain(code.as_deref()).map(printed),
     };
     done.unwrap_or_else(|diagnostic| {
+        let code = exit::of(std::slice::from_ref(&diagnostic));
         show(&[diagnostic]);
-        ExitCode::from(exit::FINDINGS)
+        ExitCode::from(code)
     })
 }
 
-fn printed(text: String) -> ExitCode {
-    out(&text);
+fn printed(text: impl AsRef<str>) -> ExitCode {
+    out(text.as_ref());
     ExitCode::SUCCESS
 }
 

@@ -4,8 +4,10 @@ use std::{
     cell::RefCell,
     collections::HashSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use indicatif::ProgressBar;
 use tokio::runtime::Handle;
 
 use super::{
@@ -215,8 +217,12 @@ impl Prepared {
                 .flat_map(|named| named.0.iter())
                 .map(|(name, value)| (name.value.clone(), value.clone()))
                 .collect();
+            // Drawn on a terminal alone.
+            let progress = ProgressBar::new_spinner().with_message(format!("importing {spec}"));
+            progress.enable_steady_tick(Duration::from_millis(200));
             let Found { descriptions, mut diagnostics, files } =
                 description::load(&named, Reading { server_variables: &variables, remote_refs, runtime });
+            progress.finish_and_clear();
             if api.spec.place.file != COMMAND_LINE {
                 at_its_key(&mut diagnostics, &named, &api.spec);
             }

@@ -97,7 +97,8 @@ pub fn start(recipe: Recipe, flags: &Serve, extra: &Extra) -> ExitCode {
 type Failed = (Vec<Diagnostic>, u8);
 
 fn fail(diagnostic: Diagnostic) -> Failed {
-    (vec![diagnostic], exit::FINDINGS)
+    let code = exit::of(std::slice::from_ref(&diagnostic));
+    (vec![diagnostic], code)
 }
 
 /// Everything that is up before the first request is taken.
@@ -124,7 +125,7 @@ impl Start {
         let mut prepared = prepare::prepare(&recipe.source, &recipe.policies, control.handle());
         let Some(model) = prepared.model.clone() else {
             findings::condense(&mut prepared.diagnostics, &[]);
-            let code = if prepared.unreadable { exit::UNREADABLE } else { exit::FINDINGS };
+            let code = if prepared.unreadable { exit::UNREADABLE } else { exit::of(&prepared.diagnostics) };
             return Err((prepared.diagnostics, code));
         };
         let settings = Settings::new(&model, flags).map_err(fail)?;
@@ -239,12 +240,11 @@ impl Settings {
             (flags, _) => flags.to_vec(),
         };
         let admin = match (flags.admin.as_deref(), &model.admin) {
-            (Some("off"), _) => None,
+            (Some("off"), _) | (None, Some(Switch::Off)) => None,
             (Some(address), _) => Some(
                 args::address(address)
                     .map_err(|text| Diagnostic::error(codes::USAGE, format!("`--admin`: {text}")))?,
             ),
-            (None, Some(Switch::Off)) => None,
             (None, Some(Switch::On(admin))) => {
                 Some(admin.address.as_ref().map_or(DEFAULT_ADMIN, |address| address.value))
             }
@@ -443,6 +443,7 @@ fn banner(
         origin: origin.to_owned(),
         listen: listeners.addresses(),
         admin: settings.admin,
+        docs_moved: loaded.docs_moved.clone(),
         docs: loaded.docs.clone().filter(|_| !loaded.sources.is_empty()),
         state: state.dir.display().to_string(),
         cache: settings.cache.is_some(),

@@ -22,8 +22,12 @@ use crate::{
 pub struct DataPlane(pub Arc<Proxy>);
 
 impl Service for DataPlane {
-    async fn call(self: Arc<Self>, request: Request<Incoming>, conn: Arc<ConnInfo>) -> Response<Body> {
-        self.0.handle(connection(&conn), request).await
+    fn call(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        conn: Arc<ConnInfo>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        Arc::clone(&self.0).handle(connection(&conn), request)
     }
 
     fn refuse(&self, problem: Problem, conn: &ConnInfo) -> Response<Body> {

@@ -17,7 +17,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::LazyLock};
 
 use crate::diagnostic::{Diagnostic, codes};
 pub use compile::{Compiled, Source, Summary, compile};
@@ -36,7 +36,7 @@ use span::{Document, Value};
 /// Reads a configuration. The model is there only when there was no error.
 #[must_use]
 pub fn read(file: &str, text: &str, lookup: &dyn Lookup) -> (Option<Model>, Vec<Diagnostic>) {
-    let (document, mut found) = Document::parse(file, text, &names());
+    let (document, mut found) = Document::parse(file, text, &NAMES);
     let Some(mut document) = document else { return (None, found) };
     if let Value::Map(members) = &document.root.value
         && let Some((key, _)) =
@@ -69,7 +69,7 @@ pub fn read_extension(
     pointer: &str,
     value: &serde_json::Value,
 ) -> (Option<Policy>, Vec<Diagnostic>) {
-    let document = Document::from_json(file, pointer, value);
+    let document = Document::from_json(file, pointer, value, &NAMES);
     let mut reader = Reader::new(&document, None);
     let policy = Policy::from_node(&mut reader, &document.root);
     let mut found = reader.found;
@@ -80,7 +80,7 @@ pub fn read_extension(
 }
 
 /// The names of all keys, to tell a misspelt one from a name of the user's.
-fn names() -> HashSet<&'static str> {
+static NAMES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     fn collect(keys: &'static [KeyDoc], names: &mut HashSet<&'static str>) {
         for key in keys {
             names.insert(key.name);
@@ -91,7 +91,7 @@ fn names() -> HashSet<&'static str> {
     let mut names = HashSet::new();
     collect(keys(), &mut names);
     names
-}
+});
 
 /// Whether a file is meant as a configuration: one of its own keys stands at its root, and no key of a
 /// description does.

@@ -8,7 +8,7 @@ use std::{borrow::Cow, ops::Deref, sync::Arc};
 
 use super::{
     record::KeyDoc,
-    span::{Document, Key, Node, Span, Value},
+    span::{Document, Key, Node, Span, Value, is_presentable},
 };
 use crate::diagnostic::{Code, Diagnostic, Place, codes, suggest};
 
@@ -135,7 +135,10 @@ impl<'a> Reader<'a> {
     }
 
     pub fn error(&mut self, code: Code, title: impl Into<String>, node: &Node, help: impl Into<String>) {
-        let place = self.place(node);
+        let mut place = self.place(node);
+        if node.secret {
+            place.source.clear();
+        }
         self.found.push(Diagnostic::error(code, title).at(place).help(help));
     }
 
@@ -201,6 +204,13 @@ impl<'a> Reader<'a> {
                 let member = |(key, value): &'n (Key, Node)| (key.text.as_str(), key.span, value);
                 Some(Fields { place, members: members.iter().map(member).collect(), short: false })
             }
+            // A slip can make one text of a key and its secret, so the text is not shown.
+            Value::Scalar { .. } if !node.is_null() => {
+                let place = Place { source: String::new(), ..self.place(node) };
+                let title = format!("expected {what}, found a text");
+                self.found.push(Diagnostic::error(codes::VALUE_INVALID, title).at(place));
+                None
+            }
             _ => {
                 self.unexpected(what, node, "");
                 None
@@ -239,7 +249,7 @@ impl<'a> Reader<'a> {
     /// Reports every member that is left: the mapping has no such key.
     pub fn finish(&mut self, fields: Fields<'_>, keys: &[KeyDoc], more: &[KeyDoc]) {
         let known = || keys.iter().chain(more).map(|key| key.name);
-        for (name, span, _) in fields.members {
+        for (name, span, node) in fields.members {
             let (code, title, help) = if NOT_YET.contains(&name) {
                 let help = "take it out: what it asks for would not happen".to_owned();
                 (codes::NOT_SUPPORTED_YET, format!("`{name}` is not supported yet"), help)
@@ -249,6 +259,12 @@ impl<'a> Reader<'a> {
                 let mut all: Vec<_> = known().collect();
                 all.sort_unstable();
                 let help = format!("keys here: `{}`", all.join("`, `"));
+                if !is_presentable(name, node) {
+                    let title = "what stands here is no key with a value";
+                    let place = self.place_of(span);
+                    self.found.push(Diagnostic::error(codes::UNKNOWN_KEY, title).at(place).help(help));
+                    continue;
+                }
                 (codes::UNKNOWN_KEY, format!("`{name}` is no key here"), help)
             };
             let place = self.below(name, |reader| reader.place_of(span));

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::yaml::{self, Twice};
+use super::yaml::{self, Parsed, Twice};
 use crate::diagnostic::{Diagnostic, Place, codes, suggest};
 
 const MAX_BYTES: usize = 4 << 20;
@@ -98,23 +98,28 @@ impl Document {
             return (None, vec![Diagnostic::error(codes::CONFIG_SYNTAX, title).file(file)]);
         }
         document.lines = text.lines().map(str::to_owned).collect();
-        let (root, twice, failure) = yaml::read(text);
+        let Parsed { root, twice, comments, fault } = yaml::read(text);
         document.root = root.unwrap_or(document.root);
-        Hide { names, hidden: &mut document.hidden }.mark(&mut document.root, false);
+        let mut hide = Hide { names, hidden: &mut document.hidden };
+        hide.mark(&mut document.root, false);
+        comments.into_iter().for_each(|comment| hide.blot(comment));
         let mut found: Vec<_> = twice.iter().map(|twice| document.twice(twice)).collect();
-        let Some(fault) = failure else { return (Some(document), found) };
+        let Some(fault) = fault else { return (Some(document), found) };
         // What follows the place may be a secret that was not recognised: no source line.
         let place = Place { source: String::new(), ..document.place(fault.span, "") };
         found.push(Diagnostic::error(codes::CONFIG_SYNTAX, fault.title).at(place).help(fault.help));
         (None, found)
     }
 
-    /// The tree of a JSON value that stands at `pointer` of `file`; its lines are unknown.
+    /// The tree of a JSON value that stands at `pointer` of `file`; its lines are unknown. `names` as for
+    /// [`Self::parse`].
     #[must_use]
-    pub fn from_json(file: &str, pointer: &str, value: &serde_json::Value) -> Self {
+    pub fn from_json(file: &str, pointer: &str, value: &serde_json::Value, names: &HashSet<&str>) -> Self {
+        let mut root = json_node(value);
+        Hide { names, hidden: &mut HashMap::new() }.mark(&mut root, false);
         Self {
             file: file.to_owned(),
-            root: json_node(value),
+            root,
             base: pointer.to_owned(),
             lines: Vec::new(),
             hidden: HashMap::new(),
@@ -199,33 +204,47 @@ impl Hide<'_> {
         let span = node.span;
         let under = under || matches!(&node.value, Value::Scalar { text, .. } if has_password(text));
         node.secret = under;
+        let nothing = node.is_null();
         match &mut node.value {
-            Value::Scalar { .. } if under => {
-                for line in span.line..=span.end_line {
-                    let from = if line == span.line { span.column } else { 1 };
-                    let to = if line == span.end_line { span.end_column } else { u32::MAX };
-                    self.hidden.entry(line).or_default().push((from, to));
-                }
+            // A slip may have made an anchor of the secret, which stands before the span of nothing.
+            Value::Scalar { .. } if under && nothing => {
+                self.blot(Span { column: 1, end_line: span.line, end_column: u32::MAX, ..span });
             }
+            Value::Scalar { .. } if under => self.blot(span),
             Value::Scalar { .. } => {}
             Value::List(items) => items.iter_mut().for_each(|item| self.mark(item, under)),
             Value::Map(members) => {
                 for (key, value) in members {
-                    let secret = under || self.is_secret(&key.text, value);
-                    self.mark(value, secret);
+                    let known = self.names.contains(key.text.as_str());
+                    if !known && !self.is_presentable(&key.text, value) {
+                        self.blot(key.span);
+                    }
+                    // What stands under a key that there is not may be a secret under a misspelt one.
+                    let misspelt = !known && !matches!(value.value, Value::Map(_));
+                    self.mark(value, under || misspelt || SECRET_KEYS.contains(&key.text.as_str()));
                 }
             }
         }
     }
 
-    /// Whether a key's value is a secret, or may be one that stands under a misspelt key.
-    fn is_secret(&self, key: &str, value: &Node) -> bool {
-        if self.names.contains(key) {
-            return SECRET_KEYS.contains(&key);
-        }
-        let meant = suggest(key, self.names.iter().copied());
-        meant.map_or(!matches!(value.value, Value::Map(_)), |meant| SECRET_KEYS.contains(&meant))
+    fn is_presentable(&self, key: &str, value: &Node) -> bool {
+        is_presentable(key, value) || suggest(key, self.names.iter().copied()).is_some()
     }
+
+    fn blot(&mut self, span: Span) {
+        for line in span.line..=span.end_line {
+            let from = if line == span.line { span.column } else { 1 };
+            let to = if line == span.end_line { span.end_column } else { u32::MAX };
+            self.hidden.entry(line).or_default().push((from, to));
+        }
+    }
+}
+
+/// Whether a key that there is not may be shown. A slip in `{ token: abc }` makes a key of the secret: mostly
+/// one with blanks, or without a value.
+pub(super) fn is_presentable(key: &str, value: &Node) -> bool {
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
+    !value.is_null() && key.len() <= 60 && key.bytes().all(name)
 }
 
 /// Whether a text may be an address with credentials: `http://user:password@host`.
@@ -316,7 +335,7 @@ mod tests {
             Document::parse("f", text, &HashSet::from(["a", "set", "value", "b", "header", "burst"]));
         let document = document.unwrap();
         let line = |line| document.place(Span { line, column: 1, end_line: line, end_column: 2 }, "").source;
-        assert_eq!(line(1), "a: { header: X, valeu: ******, burts: 1 }");
+        assert_eq!(line(1), "a: { header: X, valeu: ******, burts: * }");
         assert!(!line(4).contains("first") && !line(5).contains("second"));
         assert_eq!(line(6), "b: 2");
     }

@@ -207,6 +207,11 @@ impl<T: FromNode> FromNode for Named<T> {
             return None;
         };
         let read = |(key, value): &(Key, Node)| {
+            if value.is_null() {
+                // The key may be a secret that a slip made one: it is not named.
+                reader.unexpected(T::WHAT, value, "each name has a value");
+                return None;
+            }
             reader.below(&key.text, |reader| {
                 let place = reader.place_of(key.span).into();
                 let value = T::from_node(reader, value)?;

@@ -9,16 +9,23 @@ use super::span::{Key, Node, Span, Value};
 const MAX_DEPTH: usize = 64;
 const MAX_VALUES: usize = 100_000;
 
-/// Reads a text up to its end or the first fault: the root, keys that stand twice, the fault.
-pub(super) fn read(text: &str) -> (Option<Node>, Vec<Twice>, Option<Fault>) {
+/// What a text gave up to its end or the first fault.
+pub(super) struct Parsed {
+    pub root: Option<Node>,
+    pub twice: Vec<Twice>,
+    pub comments: Vec<Span>,
+    pub fault: Option<Fault>,
+}
+
+pub(super) fn read(text: &str) -> Parsed {
     let mut builder = Builder::default();
-    let options = granit_parser::options! { emit_comments: false };
+    let options = granit_parser::options! { max_buffered_comment_events: usize::MAX };
     let mut events = Parser::new_from_str_with_options(text, options);
     let fault = events.find_map(|event| {
         let event = event.map_err(|error| Fault::syntax(&error));
         event.and_then(|(event, span)| builder.take(event, Span::from(span))).err()
     });
-    (builder.root, builder.twice, fault)
+    Parsed { root: builder.root, twice: builder.twice, comments: builder.comments, fault }
 }
 
 /// Why the text cannot be read.
@@ -56,6 +63,7 @@ struct Builder {
     anchors: HashMap<usize, Node>,
     values: usize,
     twice: Vec<Twice>,
+    comments: Vec<Span>,
 }
 
 /// A list or mapping that is being read.
@@ -89,6 +97,10 @@ impl Builder {
                 };
                 self.count(size(&node), span)?;
                 self.complete(node, 0)
+            }
+            Event::Comment(..) => {
+                self.comments.push(span);
+                Ok(())
             }
             _ => Ok(()),
         }

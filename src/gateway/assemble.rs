@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use http::{HeaderMap, Method};
+
 use super::{
     Gateway, Host, Live, MountedPages, Network, Pages, Route,
     plan::{DocsPlan, HostPlan, Plan, RoutePlan, SecurityPlan},
@@ -19,7 +21,7 @@ use crate::{
         rate_limit::{RateLimit, Scope},
         security::{self, Gap, Security},
     },
-    route::{self, Hosts, RouteSpec, Template},
+    route::{self, Found, Hosts, RouteSpec, Template},
     telemetry::{OperationMetrics, UpstreamMetrics},
     upstream::{Upstream, UpstreamKey},
 };
@@ -29,7 +31,7 @@ pub fn assemble(
     plan: Plan,
     number: u64,
     live: &Live,
-    pages: Option<Arc<dyn Pages>>,
+    pages: Option<MakePages<'_>>,
 ) -> (Option<Gateway>, Vec<Diagnostic>) {
     let (tokens, said) = match Tokens::compile(&plan.issuers, &live.key_sets) {
         Ok((tokens, warnings)) => (tokens.map(Arc::new), warnings),
@@ -45,7 +47,7 @@ pub fn assemble(
     for host in plan.hosts {
         builder.host(&mut hosts, host);
     }
-    let pages = pages.zip(plan.docs).map(|(pages, docs)| builder.pages(pages, &docs));
+    let pages = pages.zip(plan.docs).map(|(pages, docs)| builder.pages(pages, &docs, &hosts));
     builder.report_gaps();
     let problem_path =
         pages.as_ref().map(|mounted| format!("{}/problems/", mounted.prefix.trim_end_matches('/')).into());
@@ -59,6 +61,20 @@ pub fn assemble(
     };
     let failed = builder.said.iter().any(Diagnostic::is_error);
     ((!failed).then_some(gateway), builder.said)
+}
+
+/// Makes the pages for the path under which they are served.
+pub type MakePages<'a> = &'a dyn Fn(&str) -> Arc<dyn Pages>;
+
+/// Where the pages go when routes take every other place: here they win over a route that takes all paths.
+const RESERVED: &str = "/.well-known/gatewright/docs";
+
+/// Whether no route of the host takes a page under `prefix`.
+fn is_free(host: &Host, prefix: &str) -> bool {
+    ["", "/x", "/x/openapi.json", "/problems/x", "/assets/x"].iter().all(|page| {
+        let path = format!("{prefix}{page}");
+        matches!(host.table.find(&Method::GET, &path, None, &HeaderMap::new()), Found::NotFound)
+    })
 }
 
 /// Operations with what cannot be checked for them.
@@ -177,7 +193,10 @@ impl Builder<'_> {
         })
     }
 
-    fn pages(&self, pages: Arc<dyn Pages>, docs: &DocsPlan) -> MountedPages {
+    fn pages(&self, make: MakePages<'_>, docs: &DocsPlan, hosts: &Hosts<Host>) -> MountedPages {
+        let places = [docs.prefix.as_str(), "/-/docs", RESERVED];
+        let free = places.into_iter().find(|place| hosts.iter().all(|(_, host)| is_free(host, place)));
+        let prefix = free.unwrap_or(RESERVED);
         let plan = SecurityPlan {
             mode: security::Mode::Gateway,
             explicit: true,
@@ -186,7 +205,7 @@ impl Builder<'_> {
             requirements: None,
         };
         let policies = self.security(&plan, "docs").policy.map(Policy::from).into_iter().collect();
-        MountedPages { prefix: docs.prefix.as_str().into(), policies, pages }
+        MountedPages { prefix: prefix.into(), first: free.is_none(), policies, pages: make(prefix) }
     }
 
     /// One warning per scheme and API, not one per operation.

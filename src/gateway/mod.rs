@@ -58,6 +58,8 @@ pub trait Pages: Send + Sync {
 pub struct MountedPages {
     /// Every page lies under this path.
     pub prefix: Box<str>,
+    /// They come before the routes: routes take every path there is.
+    pub first: bool,
     pub policies: Box<[Policy]>,
     pub pages: Arc<dyn Pages>,
 }

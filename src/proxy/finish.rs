@@ -20,13 +20,27 @@ use super::{
     forward::{Answer, Failed},
 };
 use crate::{
-    exchange::{Body, BoxError, RequestId, now_ms},
+    exchange::{Body, BoxError, RequestId},
     gateway::route::Route,
     policy::Findings,
-    problem::Kind,
+    problem::{Kind, Problem},
     telemetry::{AccessEvent, InFlight, Step, Telemetry, Timings},
     upstream::Failure,
 };
+
+/// Emits the event of a request that was refused before it had a head.
+pub fn headless(telemetry: &Telemetry, generation: u64, client: IpAddr, id: &RequestId, problem: &Problem) {
+    let event = AccessEvent {
+        client: Some(client),
+        status: problem.kind.status.as_u16(),
+        problem: Some(problem.kind),
+        cause: Some(problem.cause.as_deref().unwrap_or(&problem.detail)),
+        step: Step::Receive,
+        generation,
+        ..AccessEvent::new(id.as_str(), "-", "-")
+    };
+    telemetry.finish(telemetry.metrics.unrouted(), &event);
+}
 
 /// What is known of a request so far.
 pub struct Record {
@@ -68,6 +82,7 @@ impl Record {
         request_id: RequestId,
         client: IpAddr,
         generation: u64,
+        at_ms: u64,
     ) -> Box<Self> {
         let now = Instant::now();
         Box::new(Self {
@@ -87,7 +102,7 @@ impl Record {
             status: StatusCode::from_u16(CLIENT_CLOSED).expect("invariant: 499 is a status code"),
             bytes_out: 0,
             timings: Timings::default(),
-            at_ms: now_ms(),
+            at_ms,
             begun: now,
             lap: now,
             in_flight: telemetry.metrics.unrouted().begin(),
@@ -196,7 +211,7 @@ impl Record {
             bytes_in: self.upload.as_deref().map_or(0, Upload::bytes),
             bytes_out: self.bytes_out,
             timings: self.timings,
-            total_us: u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            total_us: u64::try_from((self.lap - self.begun).as_micros()).unwrap_or(u64::MAX),
             vanished: !self.complete && !self.cut,
         };
         self.telemetry.finish(self.in_flight.operation(), &event);

@@ -13,9 +13,9 @@ use url::Url;
 
 use super::body::{RequestBody, Upload, UploadState, UpstreamBody};
 use crate::{
-    gateway::route::{Credential, Target, Timeouts},
+    gateway::route::{Credential, Route, Target, Timeouts},
     problem::{self, Problem},
-    upstream::{Failure, Permit, failure::Reason},
+    upstream::{Endpoint, Failure, Permit, failure::Reason},
 };
 
 /// What goes out: the head as the upstream shall see it.
@@ -26,10 +26,6 @@ pub struct Outgoing<'a> {
     /// Canonical query, without what was checked and removed here.
     pub query: Option<Cow<'a, str>>,
     pub headers: HeaderMap,
-    /// The request's body, unless it has none.
-    pub body: Option<Incoming>,
-    pub body_limit: u64,
-    pub worker: usize,
 }
 
 /// An upstream's answer with what is known of the way there.
@@ -52,60 +48,65 @@ impl From<Problem> for Failed {
     }
 }
 
-/// Sends the request and waits for the head of the answer.
-pub async fn forward(
-    target: &Target,
-    credentials: &[Credential],
-    timeouts: &Timeouts,
-    mut out: Outgoing<'_>,
+/// Sends the request and waits for the head of the answer. `outgoing` makes the head; a request that is sent
+/// again is made again, which costs nothing where it is not.
+pub async fn forward<'a>(
+    route: &Route,
+    worker: usize,
+    body: Option<Incoming>,
+    outgoing: impl Fn(&Endpoint) -> Outgoing<'a>,
 ) -> Result<Answer, Failed> {
-    let permit = target.upstream.admit().ok_or_else(|| {
+    let permit = route.target.upstream.admit().ok_or_else(|| {
         Problem::new(
             &problem::UPSTREAM_UNAVAILABLE,
             "every endpoint of the upstream is at its cap on requests",
         )
         .retry_after(1)
     })?;
-    let url = target_url(&permit.endpoint().origin, target, out.path, out.query.as_deref(), credentials)?;
+    let timeouts = &route.timeouts;
     let deadline = timeouts.total.map(|total| Instant::now() + total);
-    let (body, upload) = match out.body.take() {
-        None => (None, None),
-        Some(incoming) => {
-            let (body, upload) = RequestBody::new(incoming, out.body_limit, timeouts.idle);
-            (Some(reqwest::Body::wrap(body)), Some(upload))
-        }
-    };
-    let can_repeat = body.is_none() && out.method.is_idempotent();
-    let spare = can_repeat.then(|| (url.clone(), out.headers.clone()));
-    let mut request = reqwest::Request::new(out.method.clone(), url);
-    *request.headers_mut() = out.headers;
-    *request.body_mut() = body;
+    let mut request = request(permit.endpoint(), route, outgoing(permit.endpoint()))?;
+    let can_repeat = body.is_none() && request.method().is_idempotent();
+    let upload = body.map(|incoming| {
+        let (body, upload) = RequestBody::new(incoming, route.body_limit, timeouts.idle);
+        *request.body_mut() = Some(reqwest::Body::wrap(body));
+        upload
+    });
     let clock = Clock { timeouts, deadline, upload: upload.as_deref() };
     let mut attempts = 1;
-    let mut result = send(&permit, out.worker, request, &clock).await;
-    if let (Err(failure), Some((url, headers))) = (&result, spare)
-        && failure.is_stale_connection()
-    {
+    let mut result = send(&permit, worker, request, &clock).await;
+    if can_repeat && result.as_ref().is_err_and(Failure::is_stale_connection) {
         attempts = 2;
-        let mut again = reqwest::Request::new(out.method.clone(), url);
-        *again.headers_mut() = headers;
-        result = send(&permit, out.worker, again, &clock).await;
+        let again = self::request(permit.endpoint(), route, outgoing(permit.endpoint()))?;
+        result = send(&permit, worker, again, &clock).await;
     }
     match result {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let failure = Failure::new(Reason::Protocol, "101 to a request that asked for no other protocol");
-            Err(failed(failure, &permit, upload.as_deref(), out.body_limit, attempts))
+            Err(failed(failure, &permit, upload.as_deref(), route.body_limit, attempts))
         }
         Ok(response) => {
             let response = http::Response::<reqwest::Body>::from(response)
                 .map(|body| UpstreamBody::new(body, timeouts.idle, deadline, permit));
             Ok(Answer { response, attempts, upload })
         }
-        Err(failure) => Err(failed(failure, &permit, upload.as_deref(), out.body_limit, attempts)),
+        Err(failure) => Err(failed(failure, &permit, upload.as_deref(), route.body_limit, attempts)),
     }
 }
 
+/// The request as reqwest takes it, still without a body.
+fn request(endpoint: &Endpoint, route: &Route, out: Outgoing<'_>) -> Result<reqwest::Request, Problem> {
+    let credentials = &route.rewrite.credentials;
+    let url = target_url(&endpoint.origin, &route.target, out.path, out.query.as_deref(), credentials)?;
+    let mut request = reqwest::Request::new(out.method.clone(), url);
+    *request.headers_mut() = out.headers;
+    Ok(request)
+}
+
 /// The upstream's URL for a matched path; refuses anything that would not be sent byte for byte.
+///
+/// Only path and query are parsed: the origin was, when the upstream was made. Setting a path never touches the
+/// authority, also when it begins with `//`.
 fn target_url(
     origin: &Url,
     target: &Target,
@@ -113,44 +114,42 @@ fn target_url(
     query: Option<&str>,
     credentials: &[Credential],
 ) -> Result<Url, Problem> {
-    let root = origin.as_str().trim_end_matches('/');
-    let rest = target.strip.rest(path);
-    let mut text =
-        String::with_capacity(root.len() + target.prefix.len() + path.len() + query.map_or(0, str::len) + 2);
-    text.push_str(root);
-    text.push_str(&target.prefix);
-    if !rest.starts_with('/') && (!rest.is_empty() || target.prefix.is_empty()) {
-        text.push('/');
-    }
-    text.push_str(rest);
-    let end_of_path = text.len();
-    push_query(&mut text, query, credentials);
-    let url = Url::parse(&text).map_err(|error| {
-        Problem::new(&problem::MALFORMED_REQUEST, "the request target cannot be forwarded").cause(error)
-    })?;
-    let same = url.as_str().len() == text.len() && url.as_str()[root.len()..] == text[root.len()..];
-    if !same {
+    let path = upstream_path(target, path);
+    let query = upstream_query(query, credentials);
+    let mut url = origin.clone();
+    url.set_path(&path);
+    url.set_query(query.as_deref());
+    if url.path() != path || url.query() != query.as_deref() {
         let detail = "the request target would not reach the upstream as it was checked";
-        let cause = format!("`{}` became `{}`", &text[root.len()..end_of_path], url.path());
+        let cause = format!("`{path}` became `{}`", url.path());
         return Err(Problem::new(&problem::MALFORMED_REQUEST, detail).cause(cause));
     }
     Ok(url)
 }
 
-fn push_query(text: &mut String, query: Option<&str>, credentials: &[Credential]) {
-    let mut separator = '?';
-    if let Some(query) = query {
-        text.push(separator);
-        text.push_str(query);
-        separator = '&';
+/// The upstream's base path and what follows it; most often what came, as it came.
+fn upstream_path<'a>(target: &Target, path: &'a str) -> Cow<'a, str> {
+    let rest = target.strip.rest(path);
+    let slash = !rest.starts_with('/') && (!rest.is_empty() || target.prefix.is_empty());
+    if target.prefix.is_empty() && !slash {
+        return Cow::Borrowed(rest);
     }
+    let slash = if slash { "/" } else { "" };
+    Cow::Owned([&target.prefix, slash, rest].concat())
+}
+
+/// The query with the credentials that the gateway shows; most often what came, as it came.
+fn upstream_query<'a>(query: Option<&'a str>, credentials: &[Credential]) -> Option<Cow<'a, str>> {
+    let mut query = query.map(Cow::Borrowed);
     for credential in credentials {
         if let Credential::Query(pair) = credential {
-            text.push(separator);
-            text.push_str(pair);
-            separator = '&';
+            query = Some(match query {
+                Some(query) => Cow::Owned([&query, "&", pair].concat()),
+                None => Cow::Owned(pair.to_string()),
+            });
         }
     }
+    query
 }
 
 /// A client that pauses is found out by its body's own clock, which must strike before that of the call.

@@ -10,30 +10,30 @@ use crate::{
     problem::Problem,
 };
 
-/// What the policies decided. The fields they ask for belong on the answer in either case.
-pub enum Guarded {
-    Admitted(Findings),
-    Answered(Box<Response<Body>>, Findings),
-    Refused(Box<Problem>, Findings),
-}
-
-/// Runs the policies until one of them ends the request.
+/// Runs the policies until one of them ends the request, with an answer or a refusal. What they found out goes
+/// to `found` in any case: the fields they ask for belong on the answer, whoever gives it.
 pub async fn guard(
     policies: &[Policy],
     headers: &HeaderMap,
     query: Option<&str>,
-    client: IpAddr,
-    now_ms: u64,
-) -> Guarded {
-    let mut cx = Context { query, headers, client, now_ms, found: Findings::default() };
-    for policy in policies {
-        match policy.apply(&mut cx).await {
-            Verdict::Continue => {}
-            Verdict::Refuse(problem) => return Guarded::Refused(problem, cx.found),
-            Verdict::Answer(response) => return Guarded::Answered(response, cx.found),
-        }
+    (client, now_ms): (IpAddr, u64),
+    found: &mut Findings,
+) -> Result<Option<Response<Body>>, Problem> {
+    if policies.is_empty() {
+        return Ok(None);
     }
-    Guarded::Admitted(cx.found)
+    let mut cx = Context { query, headers, client, now_ms, found: Findings::default() };
+    let mut outcome = Ok(None);
+    for policy in policies {
+        outcome = match policy.apply(&mut cx).await {
+            Verdict::Continue => continue,
+            Verdict::Refuse(problem) => Err(*problem),
+            Verdict::Answer(response) => Ok(Some(*response)),
+        };
+        break;
+    }
+    *found = cx.found;
+    outcome
 }
 
 /// Sets the fields that policies put on the answer, whoever gave it.

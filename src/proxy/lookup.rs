@@ -13,7 +13,6 @@ use super::{
     body::UpstreamBody,
     forward::{Answer, Failed},
     hop::{self, Via},
-    receive,
 };
 use crate::{
     cache::{Cache, CacheRequest, Fill, Flight, Hit, Lookup as Found, Moment, Times, Turn, Validate, status},
@@ -21,12 +20,12 @@ use crate::{
     gateway::{Live, Route},
     policy::Findings,
     problem::{self, Problem},
-    route::{self, Target},
+    route::Target,
 };
 
 /// What identifies a request to the cache; the parts that have to be made.
 pub struct Identity<'a> {
-    host: Cow<'a, str>,
+    host: &'a str,
     query: Option<Cow<'a, str>>,
     partition: Option<[u8; 16]>,
 }
@@ -35,9 +34,9 @@ impl<'a> Identity<'a> {
     /// The host always counts: the upstream is told it and may answer by it. Credentials that were checked
     /// here do not: who calls is told by the partition.
     #[must_use]
-    pub fn of(head: &'a Parts, target: &'a Target<'_>, found: &Findings) -> Self {
+    pub fn of(host: &'a str, target: &'a Target<'_>, found: &Findings) -> Self {
         Self {
-            host: route::normalise(receive::host(head)).unwrap_or_default(),
+            host,
             query: target.query.as_deref().and_then(|query| found.forwarded_query(query)),
             partition: found.caller.as_ref().map(|caller| caller.partition.to_be_bytes()),
         }
@@ -97,7 +96,7 @@ pub async fn lookup<'a>(
     };
     let request = CacheRequest {
         method: &head.method,
-        host: &identity.host,
+        host: identity.host,
         path: &target.path,
         query: identity.query.as_deref(),
         headers: &head.headers,
@@ -228,7 +227,10 @@ impl Asked<'_> {
     /// Stores the answer while it streams, if it may be stored, and says so in `Cache-Status`.
     async fn store(self, mut response: Response<UpstreamBody>, times: Times) -> Response<Body> {
         let status = response.status();
-        self.cache.invalidate(&self.request, status, response.headers()).await;
+        if !self.request.method.is_safe() {
+            // Boxed: it is rare, and its future would make that of every request larger.
+            Box::pin(self.cache.invalidate(&self.request, status, response.headers())).await;
+        }
         let fill = match self.why {
             status::Forwarded::Bypass(_) => None,
             _ => Some(self.cache.admit(&self.request, status, response.headers(), times, self.moment)),

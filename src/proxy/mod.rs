@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response, request::Parts};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::{
@@ -34,7 +35,6 @@ use crate::{
     telemetry::Step,
 };
 use finish::Record;
-use guard::Guarded;
 use lookup::{Identity, Looked, Purpose, Settled};
 use outgoing::Source;
 use routing::Routed;
@@ -53,7 +53,7 @@ impl Proxy {
     /// Takes one request to its answer. Dropping the future (the client hung up) cancels the upstream call
     /// and still emits the access event.
     pub async fn handle(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         connection: Connection,
         request: Request<Incoming>,
     ) -> Response<Body> {
@@ -61,8 +61,10 @@ impl Proxy {
         let (head, body) = request.into_parts();
         let head = Arc::new(head);
         let client = receive::client_address(&gateway, &head.headers, connection.peer);
-        let request_id = receive::request_id(&head.headers, now_ms());
-        let mut record = Record::begin(&self.live.telemetry, &head, request_id, client, gateway.number);
+        let now_ms = now_ms();
+        let request_id = receive::request_id(&head.headers, now_ms);
+        let telemetry = &self.live.telemetry;
+        let mut record = Record::begin(telemetry, &head, request_id, client, gateway.number, now_ms);
         let mut found = Findings::default();
         let outcome = self.answer(&gateway, connection, &head, body, &mut record, &mut found).await;
         record.enter(Step::Shape);
@@ -88,7 +90,8 @@ impl Proxy {
     ) -> Result<Response<Body>, Problem> {
         let target = receive::receive(head, &self.via)?;
         record.enter(Step::Route);
-        let route = match routing::find(gateway, head, &target)? {
+        let host = receive::normal_host(head)?;
+        let route = match routing::find(gateway, &host, head, &target)? {
             Routed::Route(route) => route,
             Routed::Pages(pages) => return page(pages, head, &target, record, found).await,
         };
@@ -96,22 +99,15 @@ impl Proxy {
         routing::admit(&route, head, &target)?;
 
         record.enter(Step::Guard);
+        let asks = (record.client, record.now_ms());
         let query = target.query.as_deref();
-        match guard::guard(&route.policies, &head.headers, query, record.client, record.now_ms()).await {
-            Guarded::Admitted(findings) => *found = findings,
-            Guarded::Answered(response, findings) => {
-                *found = findings;
-                return Ok(*response);
-            }
-            Guarded::Refused(problem, findings) => {
-                *found = findings;
-                return Err(*problem);
-            }
+        if let Some(response) = guard::guard(&route.policies, &head.headers, query, asks, found).await? {
+            return Ok(response);
         }
         record.caller(found);
 
         record.enter(Step::Lookup);
-        let identity = Identity::of(head, &target, found);
+        let identity = Identity::of(&host, &target, found);
         let asked = (record.now_ms(), Purpose::Answer);
         let looked =
             lookup::lookup(&self.live, &route, head, &target, &identity, asked, &mut record.cache).await?;
@@ -128,26 +124,13 @@ impl Proxy {
             Looked::Unanswered(lookup) => lookup,
         };
 
-        let mut body = Some(body);
+        let mut body = Some(body).filter(|body| !body.is_end_stream());
         loop {
             record.enter(Step::Forward);
-            let outgoing = {
-                let target = &target;
-                let (request_id, client) = (&record.request_id, connection);
-                let source = Source {
-                    via: &self.via,
-                    gateway,
-                    connection: client,
-                    route: &route,
-                    head,
-                    target,
-                    found,
-                    request_id,
-                };
-                outgoing::outgoing(&source, &lookup, body.take())
-            };
-            let answer =
-                forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
+            let (via, target, request_id) = (&self.via, &target, &record.request_id);
+            let source = Source { via, gateway, connection, route: &route, head, target, found, request_id };
+            let outgoing = |endpoint: &_| outgoing::outgoing(&source, &lookup, endpoint);
+            let answer = forward::forward(&route, connection.worker, body.take(), outgoing).await;
             record.forwarded(&answer);
             match lookup.settle(answer, &self.via, &mut record.cache).await? {
                 Settled::Answer(response) => return Ok(response),
@@ -173,17 +156,10 @@ async fn page(
     found: &mut Findings,
 ) -> Result<Response<Body>, Problem> {
     record.enter(Step::Guard);
+    let asks = (record.client, record.now_ms());
     let query = target.query.as_deref();
-    match guard::guard(&mounted.policies, &head.headers, query, record.client, record.now_ms()).await {
-        Guarded::Admitted(findings) => *found = findings,
-        Guarded::Answered(response, findings) => {
-            *found = findings;
-            return Ok(*response);
-        }
-        Guarded::Refused(problem, findings) => {
-            *found = findings;
-            return Err(*problem);
-        }
+    if let Some(response) = guard::guard(&mounted.policies, &head.headers, query, asks, found).await? {
+        return Ok(response);
     }
     mounted
         .pages

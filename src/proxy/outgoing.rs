@@ -1,8 +1,6 @@
 //! The second half of Forward's preparation: the head of the request as the upstream shall see it.
 
 use http::{HeaderMap, HeaderName, header, request::Parts};
-use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::{
     forward::Outgoing,
@@ -15,6 +13,7 @@ use crate::{
     gateway::{Gateway, Route, route::Credential},
     policy::Findings,
     route::Target,
+    upstream::Endpoint,
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,15 +30,23 @@ pub struct Source<'a> {
     pub request_id: &'a RequestId,
 }
 
+/// How many fields the gateway adds at most, its own credentials and changes aside.
+const ADDED: usize = 8;
+
 /// Builds it: the caller's fields without those of its hop and without the credentials that were checked
 /// here, then what the gateway adds.
-pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup<'_>, body: Option<Incoming>) -> Outgoing<'a> {
+pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup<'_>, endpoint: &Endpoint) -> Outgoing<'a> {
     let Source { route, head, target, found, .. } = *from;
-    let mut headers = head.headers.clone();
+    // A clone would have no room to add to.
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + ADDED);
+    headers.extend(head.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
     hop::strip(&mut headers);
     headers.remove(header::EXPECT);
     if !route.rewrite.preserve_host {
-        headers.remove(header::HOST);
+        match &endpoint.host {
+            Some(host) => drop(headers.insert(header::HOST, host.clone())),
+            None => drop(headers.remove(header::HOST)),
+        }
     }
     if let Some(strip) = &found.strip {
         strip.apply(&mut headers);
@@ -59,15 +66,7 @@ pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup<'_>, body: Option<Incomin
     present(&mut headers, &route.rewrite.credentials);
     lookup.condition(&mut headers);
     let query = target.query.as_deref().and_then(|query| found.forwarded_query(query));
-    Outgoing {
-        method: &head.method,
-        path: &target.path,
-        query,
-        headers,
-        body: body.filter(|body| !body.is_end_stream()),
-        body_limit: route.body_limit,
-        worker: from.connection.worker,
-    }
+    Outgoing { method: &head.method, path: &target.path, query, headers }
 }
 
 /// The gateway's own credentials replace whatever the caller sent under their names.

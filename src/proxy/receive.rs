@@ -1,6 +1,6 @@
 //! Receive: the request's head in the one form in which every later step sees it.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderMap, Method, header, request::Parts};
 
@@ -31,6 +31,11 @@ pub fn host(head: &Parts) -> &str {
         Some(authority) => authority.as_str(),
         None => head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
     }
+}
+
+/// The same as it is compared: lower case, without its port.
+pub fn normal_host(head: &Parts) -> Result<Cow<'_, str>, Problem> {
+    route::normalise(host(head)).map_err(|error| Problem::new(&problem::MALFORMED_REQUEST, error.as_str()))
 }
 
 /// The caller's request id when it is sane, else a new one.

@@ -62,20 +62,18 @@ async fn fetch(
     found: &Findings,
 ) -> Option<()> {
     let target = receive::receive(head, &proxy.via).ok()?;
-    let identity = Identity::of(head, &target, found);
+    let host = receive::normal_host(head).ok()?;
+    let identity = Identity::of(&host, &target, found);
     let request_id = receive::request_id(&head.headers, now_ms());
     let mut word = None;
     let asked = (now_ms(), Purpose::Renew);
     let looked = lookup::lookup(&proxy.live, route, head, &target, &identity, asked, &mut word).await.ok()?;
     let Looked::Unanswered(mut lookup) = looked else { return None };
     loop {
-        let outgoing = {
-            let (via, target, request_id) = (&proxy.via, &target, &request_id);
-            let source = Source { via, gateway, connection, route, head, target, found, request_id };
-            outgoing::outgoing(&source, &lookup, None)
-        };
-        let answer =
-            forward::forward(&route.target, &route.rewrite.credentials, &route.timeouts, outgoing).await;
+        let (via, target, request_id) = (&proxy.via, &target, &request_id);
+        let source = Source { via, gateway, connection, route, head, target, found, request_id };
+        let outgoing = |endpoint: &_| outgoing::outgoing(&source, &lookup, endpoint);
+        let answer = forward::forward(route, connection.worker, None, outgoing).await;
         match lookup.settle(answer, &proxy.via, &mut word).await.ok()? {
             Settled::Answer(mut response) => {
                 // Reading the body is what stores it.

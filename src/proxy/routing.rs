@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, header, request::Parts};
 
-use super::{forward, receive};
+use super::forward;
 use crate::{
     gateway::{Gateway, Host, MountedPages, Route, route::EncodedSlash},
     problem::{self, Problem},
@@ -18,12 +18,19 @@ pub enum Routed<'g> {
     Pages(&'g MountedPages),
 }
 
-/// Finds the route. A host or path that nothing serves is 404 and tells nothing more.
-pub fn find<'g>(gateway: &'g Gateway, head: &Parts, target: &Target<'_>) -> Result<Routed<'g>, Problem> {
-    let host = gateway
-        .hosts
-        .find(receive::host(head))
-        .map_err(|error| Problem::new(&problem::MALFORMED_REQUEST, error.as_str()))?;
+/// Finds the route; `host` is normalised. A host or path that nothing serves is 404 and tells nothing more.
+pub fn find<'g>(
+    gateway: &'g Gateway,
+    host: &str,
+    head: &Parts,
+    target: &Target<'_>,
+) -> Result<Routed<'g>, Problem> {
+    let host = gateway.hosts.get(host);
+    if gateway.pages.as_ref().is_some_and(|pages| pages.first)
+        && let Some(pages) = pages(gateway, target)
+    {
+        return Ok(pages);
+    }
     let found = match host {
         None => return pages(gateway, target).ok_or_else(|| not_found(head)),
         Some(host) => lookup(host, head, target, &target.path),

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Response, request::Parts};
 
 use super::{
-    finish::Record,
+    finish::{self, Record},
     guard,
     receive::{self, Connection},
 };
@@ -12,7 +12,7 @@ use crate::{
     gateway::Gateway,
     policy::Findings,
     problem::{Blame, Problem},
-    telemetry::{AccessEvent, Step, Telemetry},
+    telemetry::Telemetry,
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -51,16 +51,7 @@ pub fn refuse_unrouted(
     let id = RequestId::generate(now_ms(), fastrand::u128(..));
     log(&problem, id.as_str());
     if problem.kind.blame == Blame::Client {
-        let event = AccessEvent {
-            client: Some(connection.peer),
-            status: problem.kind.status.as_u16(),
-            problem: Some(problem.kind),
-            cause: Some(problem.cause.as_deref().unwrap_or(&problem.detail)),
-            step: Step::Receive,
-            generation: gateway.number,
-            ..AccessEvent::new(id.as_str(), "-", "-")
-        };
-        telemetry.finish(telemetry.metrics.unrouted(), &event);
+        finish::headless(telemetry, gateway.number, connection.peer, &id, &problem);
     } else {
         // A panic: its request's record was dropped on the way here and emitted the event.
         telemetry.metrics.problem(problem.kind);

@@ -67,19 +67,23 @@ impl<T> Hosts<T> {
     /// # Errors
     /// When it is not a host at all, which is a 400; an unknown one is `Ok(None)`.
     pub fn find(&self, authority: &str) -> Result<Option<&T>, HostError> {
-        let host = normalise(authority)?;
-        if let Some(found) = self.exact.get(host.as_ref()) {
-            return Ok(Some(found));
+        Ok(self.get(&normalise(authority)?))
+    }
+
+    /// The same for a host that is [`normalise`]d already.
+    pub fn get(&self, host: &str) -> Option<&T> {
+        if let Some(found) = self.exact.get(host) {
+            return Some(found);
         }
         if !self.wildcard.is_empty() {
             let dots = host.match_indices('.').map(|(at, _)| at).filter(|&at| at > 0);
             for at in dots {
                 if let Some(found) = self.wildcard.get(&host[at..]) {
-                    return Ok(Some(found));
+                    return Some(found);
                 }
             }
         }
-        Ok(self.default.as_ref())
+        self.default.as_ref()
     }
 
     /// All entries with their host as configured (lower case), in no order.

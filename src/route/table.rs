@@ -32,7 +32,8 @@ pub struct Conflict {
 /// The routes of one virtual host.
 #[derive(Debug)]
 pub struct HostRoutes {
-    router: Router,
+    /// `None` where no shape has a template of its own: every path is for the walk to tell.
+    router: Option<Router>,
     nodes: Vec<Node>,
     len: usize,
 }
@@ -90,10 +91,11 @@ pub fn compile(specs: Vec<RouteSpec>) -> (HostRoutes, Vec<Conflict>) {
     }
     let mut shapes = BTreeMap::new();
     shapes_below(&builder.nodes, ROOT, &mut String::new(), false, &mut shapes);
-    let mut router = Router::new().without_v07_checks();
-    for (shape, chosen) in shapes {
-        router = router.route_service(&shape, Decision(chosen));
-    }
+    let router = shapes.values().any(|chosen| matches!(chosen, Chosen::Shape(_))).then(|| {
+        shapes.into_iter().fold(Router::new().without_v07_checks(), |router, (shape, chosen)| {
+            router.route_service(&shape, Decision(chosen))
+        })
+    });
     let Builder { nodes, seen, conflicts, .. } = builder;
     (HostRoutes { router, nodes, len: seen.len() }, conflicts)
 }
@@ -140,10 +142,10 @@ impl HostRoutes {
 
     /// Asks Axum. Its handlers are ready at once, so one poll is enough and nothing waits.
     fn choose(&self, path: &str) -> Option<Chosen> {
+        let Some(router) = &self.router else { return Some(Chosen::Walk) };
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = Uri::from(PathAndQuery::try_from(path).ok()?);
-        let mut router = self.router.clone();
-        match pin!(router.call(request)).poll(&mut Context::from_waker(Waker::noop())) {
+        match pin!(router.clone().call(request)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(response)) => response.extensions().get().copied(),
             Poll::Pending => Some(Chosen::Walk),
         }

@@ -1,6 +1,7 @@
 //! One request through the service: judged, counted, isolated, and told to close when it must.
 
 use std::{
+    any::Any,
     convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
@@ -26,6 +27,8 @@ use crate::{
 };
 
 /// One request through the service. Under HTTP/1 the stream has judged it already and counts it as active.
+///
+/// One function, for a future that waits in another is moved into it with all it holds.
 pub(super) async fn exchange<S: Service>(
     request: Request<Incoming>,
     info: Arc<ConnInfo>,
@@ -38,8 +41,21 @@ pub(super) async fn exchange<S: Service>(
     }
     let active = Active(info.clone());
     let connect = request.method() == Method::CONNECT;
-    let mut response = answer(request, number, http1, &info, &context).await;
+    let refused = if http1 { info.state.refusal(number) } else { judge(&request, &context) };
+    let mut response = match refused {
+        Some(refusal) => refuse(refusal, &info, &context),
+        None => match call(request, &info, &context).await {
+            Ok(response) => response,
+            Err(panic) => panicked(&*panic, &info, &context),
+        },
+    };
     if http1 {
+        // The body may have gone wrong meanwhile: that decides, whatever the service made of it.
+        if refused.is_none()
+            && let Some(refusal) = info.state.refusal(number)
+        {
+            response = refuse(refusal, &info, &context);
+        }
         let status = response.status();
         let upgraded = status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success());
         info.state.answers(number, upgraded);
@@ -50,28 +66,15 @@ pub(super) async fn exchange<S: Service>(
     Ok(response.map(|body| Counted { body, _active: active }))
 }
 
-async fn answer<S: Service>(
-    request: Request<Incoming>,
-    number: u64,
-    http1: bool,
-    info: &Arc<ConnInfo>,
-    context: &Context<S>,
-) -> Response<Body> {
-    let refuse = |refusal: Refusal| context.service.refuse(refusal.problem(&context.config.limits), info);
-    if !http1 {
-        let (parts, body) = request.into_parts();
-        if let Err(refusal) = head2::judge(&parts, &context.config.limits) {
-            context.stats.count_refusal(refusal);
-            return refuse(refusal);
-        }
-        return call(Request::from_parts(parts, body), info, context).await;
-    }
-    if let Some(refusal) = info.state.refusal(number) {
-        return refuse(refusal);
-    }
-    let response = call(request, info, context).await;
-    // The body may have gone wrong meanwhile: that decides, whatever the service made of it.
-    info.state.refusal(number).map_or(response, refuse)
+/// Why an HTTP/2 request must not go on.
+fn judge<S>(request: &Request<Incoming>, context: &Context<S>) -> Option<Refusal> {
+    let refusal = head2::judge(request, &context.config.limits).err()?;
+    context.stats.count_refusal(refusal);
+    Some(refusal)
+}
+
+fn refuse<S: Service>(refusal: Refusal, info: &ConnInfo, context: &Context<S>) -> Response<Body> {
+    context.service.refuse(refusal.problem(&context.config.limits), info)
 }
 
 /// Whether an HTTP/1 connection may not serve another request: the server leaves, the framing is in
@@ -83,26 +86,26 @@ fn must_close<S>(info: &ConnInfo, number: u64, context: &Context<S>) -> bool {
         || (plenty > 0 && context.stats.open() > plenty)
 }
 
-/// The service's answer, or 500 for a panic.
-async fn call<S: Service>(
+/// The service's answer, or what it panicked with.
+fn call<S: Service>(
     request: Request<Incoming>,
     info: &Arc<ConnInfo>,
     context: &Context<S>,
-) -> Response<Body> {
-    let answer = AssertUnwindSafe(async { context.service.clone().call(request, info.clone()).await });
-    match answer.catch_unwind().await {
-        Ok(response) => response,
-        Err(panic) => {
-            context.stats.count_panic();
-            let cause = panic_text(&*panic);
-            tracing::error!(cause, "a request ended in a panic");
-            let problem = Problem::new(&problem::INTERNAL, "the gateway failed").cause(cause);
-            context.service.refuse(problem, info)
-        }
-    }
+) -> impl Future<Output = Result<Response<Body>, Box<dyn Any + Send>>> + use<S> {
+    let (service, info) = (context.service.clone(), info.clone());
+    AssertUnwindSafe(async move { service.call(request, info).await }).catch_unwind()
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// The 500 for a panic, which ends its request alone.
+fn panicked<S: Service>(panic: &(dyn Any + Send), info: &ConnInfo, context: &Context<S>) -> Response<Body> {
+    context.stats.count_panic();
+    let cause = panic_text(panic);
+    tracing::error!(cause, "a request ended in a panic");
+    let problem = Problem::new(&problem::INTERNAL, "the gateway failed").cause(cause);
+    context.service.refuse(problem, info)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

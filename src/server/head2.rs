@@ -5,9 +5,8 @@
 //! the request may go on as HTTP/1.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
     header::{CONTENT_LENGTH, HOST},
-    request::Parts,
 };
 
 use super::{
@@ -17,13 +16,14 @@ use super::{
 };
 
 /// Why the request must not go on.
-pub(super) fn judge(request: &Parts, limits: &Limits) -> Result<(), Refusal> {
-    if request.headers.len() > limits.headers {
+pub(super) fn judge<B>(request: &Request<B>, limits: &Limits) -> Result<(), Refusal> {
+    let headers = request.headers();
+    if headers.len() > limits.headers {
         return Err(Refusal::TooManyFields);
     }
-    target(&request.method, &request.uri, limits)?;
-    host(&request.uri, &request.headers)?;
-    match once(&request.headers, &CONTENT_LENGTH, Refusal::LengthRepeated)? {
+    target(request.method(), request.uri(), limits)?;
+    host(request.uri(), headers)?;
+    match once(headers, &CONTENT_LENGTH, Refusal::LengthRepeated)? {
         Some(length) if !is_length(length) => Err(Refusal::Length),
         _ => Ok(()),
     }
@@ -66,8 +66,6 @@ fn once<'a>(
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
-
     use super::*;
 
     fn judged(uri: &str, method: &str, fields: &[(&str, &str)]) -> Result<(), Refusal> {
@@ -75,8 +73,7 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        judge(&parts, &Limits { uri_bytes: 20, headers: 3, ..Limits::default() })
+        judge(&request.body(()).unwrap(), &Limits { uri_bytes: 20, headers: 3, ..Limits::default() })
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use smallvec::SmallVec;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -36,6 +37,9 @@ const AHEAD: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 /// What is read and thrown away meanwhile; beyond it nothing more is read.
 const LINGER_BYTES: usize = 1024 * 1024;
+
+/// An answer of at most so many bytes is copied together: one buffer costs the system less than a list of them.
+const SMALL: usize = 1024;
 
 /// A connection's stream with its inspector, its timers and its place in the count.
 pub(super) struct StrictIo<I> {
@@ -358,7 +362,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictIo<I> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(task, parts);
+        let written = if parts.iter().map(|part| part.len()).sum::<usize>() <= SMALL {
+            let mut small = SmallVec::<[u8; SMALL]>::new();
+            for part in parts {
+                small.extend_from_slice(part);
+            }
+            Pin::new(&mut this.stream).poll_write(task, &small)
+        } else {
+            Pin::new(&mut this.stream).poll_write_vectored(task, parts)
+        };
         this.watch_write(task, written)
     }
 

@@ -17,7 +17,8 @@ use std::{
     time::Duration,
 };
 
-use url::Url;
+use http::HeaderValue;
+use url::{Position, Url};
 
 pub use failure::Failure;
 
@@ -49,6 +50,8 @@ pub struct Upstream {
 pub struct Endpoint {
     /// Scheme, host and port; the path is `/`.
     pub origin: Url,
+    /// The origin's authority for `Host`. None where HTTP/2 may be spoken, which has `:authority` instead.
+    pub host: Option<HeaderValue>,
     clients: transport::Clients,
     max_requests: usize,
     in_flight: AtomicUsize,
@@ -69,7 +72,9 @@ impl Upstream {
             let mut origin = url.clone();
             origin.set_path("/");
             origin.set_query(None);
+            let http1 = key.own_host || origin.scheme() == "http";
             Endpoint {
+                host: authority(&origin).filter(|_| http1),
                 origin,
                 clients: transport::Clients::new(workers, key.connect_timeout, key.own_host),
                 max_requests: key.max_requests,
@@ -127,6 +132,11 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.endpoint().in_flight.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Host and port, a default port left out.
+fn authority(origin: &Url) -> Option<HeaderValue> {
+    HeaderValue::from_str(&origin[Position::BeforeHost..Position::AfterPort]).ok()
 }
 
 /// The registry: live upstreams by identity. An upstream that no generation uses any more is dropped
@@ -188,6 +198,17 @@ mod tests {
         let gone = Arc::downgrade(&first);
         drop(first);
         assert_eq!(gone.strong_count(), 0);
+    }
+
+    #[test]
+    fn the_authority_leaves_a_default_port_out_and_keeps_brackets() {
+        for (origin, expected) in [
+            ("http://user:secret@a.example:80/base", "a.example"),
+            ("http://[::1]:8080", "[::1]:8080"),
+            ("https://a.example:80/", "a.example:80"),
+        ] {
+            assert_eq!(authority(&Url::parse(origin).unwrap()).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert_eq!(output.code, Some(2), "{output:?}");
     if !rustix::process::geteuid().is_root() {
         let secret = folder.write("secret.yaml", "openapi: 3.0.0");
-        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).unwrap();
         cli(["check", &secret]).refused(2, "file-unreadable", &["permission"]);
     }
 }

@@ -184,6 +184,22 @@ fn a_damaged_store_starts_empty_and_says_so() {
 }
 
 #[test]
+fn misses_that_meet_make_one_call() {
+    let origin = Origin::start(|call| {
+        call.pause(std::time::Duration::from_millis(300));
+        call.ok("Cache-Control: max-age=60\r\n", "one");
+    });
+    let gateway = Gateway::proxy(&origin.url());
+    std::thread::scope(|scope| {
+        let calls = [(); 8].map(|()| scope.spawn(|| gateway.get("/").text()));
+        for call in calls {
+            assert_eq!(call.join().unwrap(), "one");
+        }
+    });
+    assert_eq!(origin.calls(), 1);
+}
+
+#[test]
 fn the_cache_can_be_looked_into_and_purged() {
     let origin = numbered("Cache-Control: max-age=60\r\n");
     let gateway = Gateway::proxy(&origin.url());

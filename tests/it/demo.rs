@@ -18,10 +18,12 @@ impl Demo {
     pub fn start() -> Self {
         let folder = Folder::new();
         let [address, admin] = [(); 2].map(|()| std::net::SocketAddr::from(([127, 0, 0, 1], free_port())));
+        std::fs::create_dir(folder.path("run")).unwrap();
         let log = File::create(folder.path("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_gatewright"))
             .args(["demo", "--listen", &address.to_string(), "--admin", &admin.to_string()])
             .env("XDG_STATE_HOME", folder.path("xdg"))
+            .env("XDG_RUNTIME_DIR", folder.path("run"))
             .env("HOME", folder.path("home"))
             .env("TMPDIR", folder.path("."))
             .stdin(Stdio::null())

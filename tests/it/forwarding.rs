@@ -1,7 +1,7 @@
 //! Heads through the gateway: what passes byte for byte, what stays at the hop, what the gateway adds
 //! (RFC 9110, section 7.6).
 
-use crate::harness::{Client, Gateway, Origin, Response, free_port};
+use crate::harness::{Client, Gateway, Origin, Response, free_port, origin::Seen};
 
 /// Sends a GET with these field lines and gives the origin's view and the answer.
 fn through(gateway: &Gateway, target: &str, fields: &str) -> Response {
@@ -186,7 +186,7 @@ fn methods_pass_as_they_are_but_connect() {
         let answer = gateway.send(method, "/m", "", "");
         assert_eq!(answer.status, 200, "{method}");
     }
-    let methods: Vec<String> = origin.seen().iter().map(|seen| seen.method()).collect();
+    let methods: Vec<String> = origin.seen().iter().map(Seen::method).collect();
     assert_eq!(methods, ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE", "QUERY", "get"]);
     let answer =
         gateway.client().exchange("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n");

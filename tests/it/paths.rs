@@ -1,6 +1,6 @@
 //! The request target: one spelling, matched and sent byte for byte, or refused (RFC 3986, section 6.2.2).
 
-use crate::harness::{Gateway, Origin};
+use crate::harness::{Gateway, Origin, origin::Seen};
 
 #[test]
 fn what_is_clear_is_sent_as_it_was_matched() {
@@ -66,7 +66,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
         let request = [b"GET ", raw, b" HTTP/1.1\r\nHost: h\r\n\r\n"].concat();
         assert_eq!(gateway.client().exchange(request).status, 400, "{raw:?}");
     }
-    assert_eq!(origin.calls(), 0, "{:?}", origin.seen().last().map(|seen| seen.target()));
+    assert_eq!(origin.calls(), 0, "{:?}", origin.seen().last().map(Seen::target));
 }
 
 const API: &str = "

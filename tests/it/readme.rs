@@ -44,6 +44,7 @@ fn run(block: &str) {
     let folder = Folder::new();
     let binary = Path::new(env!("CARGO_BIN_EXE_gatewright"));
     std::os::unix::fs::symlink(project("openapi"), folder.path("openapi")).unwrap();
+    std::fs::create_dir(folder.path("run")).unwrap();
     let log = File::create(folder.path("log")).unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
     let mut child = Command::new("bash")
@@ -51,6 +52,7 @@ fn run(block: &str) {
         .current_dir(folder.path("."))
         .env("PATH", format!("{}:{path}", binary.parent().unwrap().display()))
         .env("XDG_STATE_HOME", folder.path("state"))
+        .env("XDG_RUNTIME_DIR", folder.path("run"))
         .env("HOME", folder.path("home"))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())

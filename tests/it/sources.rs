@@ -13,15 +13,20 @@ fn api(title: &str, server: &str, path: &str) -> String {
 
 /// Serves this text as a description at `/openapi.yaml`, and `ok` for everything else.
 fn serving(text: String) -> Origin {
+    let redirect = |to: &str| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+    let [moved, round] = ["/openapi.yaml", "/round"].map(redirect);
     Origin::start(move |call| match call.path().as_str() {
         "/openapi.yaml" => call.ok("Content-Type: application/yaml\r\n", &text),
         "/moved" => {
-            drop(call.send("HTTP/1.1 302 Found\r\nLocation: /openapi.yaml\r\nContent-Length: 0\r\n\r\n"))
+            call.send(&moved);
         }
-        "/round" => drop(call.send("HTTP/1.1 302 Found\r\nLocation: /round\r\nContent-Length: 0\r\n\r\n")),
+        "/round" => {
+            call.send(&round);
+        }
         "/html" => call.ok("Content-Type: text/html\r\n", "<!DOCTYPE html><title>Log in</title>"),
-        "/missing" => drop(call.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")),
-        "/silent" => drop(call.peer_closes()),
+        "/missing" => {
+            call.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        }
         "/endless" => {
             call.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
             let block = format!("100000\r\n{}\r\n", "#".repeat(0x10_0000));

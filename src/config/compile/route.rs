@@ -148,14 +148,7 @@ impl<'a> Common<'a> {
         if !replaced {
             self.warn_internal(&url, said);
         }
-        let template = match Template::parse(&site.served) {
-            Ok(template) => template,
-            Err(error) => {
-                let title = format!("`{}` cannot be routed: {}", site.listed, error.as_str());
-                said.push(Diagnostic::warning(codes::PATH_REFUSED, title).at(place));
-                return None;
-            }
-        };
+        let template = template(&site, &place, said)?;
         let own_host = parts.rewrite.preserve_host;
         let key = self.keys.key(chosen, &url, parts.timeouts.connect, own_host);
         *self.by_upstream.entry(url.as_str().trim_end_matches('/').to_owned()).or_default() += 1;
@@ -422,6 +415,16 @@ fn security_of(policy: &Policy) -> SecurityPlan {
         forward_credentials: policy.forward_credentials.unwrap_or(false),
         requirements: None,
     }
+}
+
+/// The template of a site, unless no router can hold it.
+fn template(site: &openapi::Site, place: &Place, said: &mut Vec<Diagnostic>) -> Option<Template> {
+    Template::parse(&site.served)
+        .map_err(|error| {
+            let title = format!("`{}` cannot be routed: {}", site.listed, error.as_str());
+            said.push(Diagnostic::warning(codes::PATH_REFUSED, title).at(place.clone()));
+        })
+        .ok()
 }
 
 /// The caching of a route without a description; `None` when it is off.

@@ -109,14 +109,15 @@ impl Gateway {
     /// `gatewright run` with a folder of its own, arguments and further environment.
     #[track_caller]
     pub fn start(folder: Folder, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let environment: Vec<_> =
+            environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let given = |flag| arguments.iter().skip_while(|argument| **argument != flag).nth(1);
         let [address, admin] = ["--listen", "--admin"].map(|flag| {
             given(flag)
                 .and_then(|value| value.parse().ok())
                 .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())))
         });
-        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let child = spawn(&folder, &arguments, &environment, address, admin);
         let mut gateway = Self { child, address, admin, folder, arguments, environment };
         gateway.await_ready();
@@ -272,8 +273,8 @@ fn exchange(address: SocketAddr, method: &str, target: &str, fields: &str, body:
 
 fn spawn(
     folder: &Folder,
-    arguments: &Vec<String>,
-    environment: &Vec<(String, String)>,
+    arguments: &[String],
+    environment: &[(String, String)],
     address: SocketAddr,
     admin: SocketAddr,
 ) -> Child {
@@ -296,7 +297,9 @@ fn spawn(
 fn binary(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatewright"));
     command.current_dir(folder.path("."));
-    command.env("XDG_STATE_HOME", folder.path("xdg")).env("HOME", folder.path("home"));
+    std::fs::create_dir_all(folder.path("run")).unwrap();
+    command.env("XDG_STATE_HOME", folder.path("xdg")).env("XDG_RUNTIME_DIR", folder.path("run"));
+    command.env("HOME", folder.path("home"));
     command.env("RUST_BACKTRACE", "0").env_remove("GATEWRIGHT_ADMIN").stdin(Stdio::null());
     command
 }
