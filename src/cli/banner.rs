@@ -41,6 +41,8 @@ pub struct Banner {
     pub cache: bool,
     /// The key that `--protect` or `demo` made.
     pub key: Option<String>,
+    /// Keys that open it.
+    pub keys: usize,
     /// Some API asks for a key of this gateway.
     pub protected: bool,
 }
@@ -128,6 +130,14 @@ impl Banner {
         }
         if let Some(key) = &self.key {
             facts.push(("key", format!("{key} (shown this once)")));
+        } else if self.protected {
+            facts.push((
+                "keys",
+                match self.keys {
+                    0 => "none yet; make one: gatewright keys add NAME".to_owned(),
+                    keys => format!("{keys} made before; another: gatewright keys add NAME"),
+                },
+            ));
         }
         facts
     }

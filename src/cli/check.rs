@@ -78,9 +78,12 @@ pub fn check(args: &Check) -> Result<ExitCode, Diagnostic> {
             let (errors, warnings) = diagnostic::count(&findings.diagnostics);
             let operations = findings.rows().len();
             let routes = findings.prepared.model.as_ref().map_or(0, |model| model.routes.len());
-            let mut text = format!("{}: {operations} operations", render::tally(errors, warnings));
+            let plural =
+                |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+            let mut text =
+                format!("{}: {}", render::tally(errors, warnings), plural(operations, "operation"));
             if routes > 0 {
-                text.push_str(&format!(", {routes} routes without a description"));
+                text.push_str(&format!(", {} without a description", plural(routes, "route")));
             }
             out(&format!("{text}\n"));
         }
@@ -178,12 +181,15 @@ fn security(value: &Value) -> String {
 pub fn import(args: &Import) -> Result<ExitCode, Diagnostic> {
     let findings = examine(&args.source)?;
     show(&findings.diagnostics);
-    let Some(model) = &findings.prepared.model else { return Ok(findings.exit(false)) };
+    let Some(mut model) = findings.prepared.model.clone() else { return Ok(findings.exit(false)) };
     if findings.diagnostics.iter().any(Diagnostic::is_error) {
         return Ok(findings.exit(false));
     }
+    if let Some(output) = &args.output {
+        prepare::move_specs(&mut model, &args.source, output);
+    }
     let text = config::write::write(
-        model,
+        &model,
         "Written by `gatewright import`. Run it with `gatewright run FILE`; it is read again when it changes.",
     );
     match &args.output {

@@ -184,7 +184,7 @@ fn effective(origin: &str, api: &openapi::Api, summary: &Summary) -> crate::docs
             origin: &origin,
             siting: &summary.siting,
             security: (summary.security == Mode::Gateway).then_some((&own.0, &own.1)),
-            answers: &answers(&summary),
+            operations: &summary.operations.iter().map(manner).collect::<Vec<_>>(),
         };
         openapi::effective(&api, &shown).into()
     })
@@ -210,24 +210,26 @@ fn own_security(version: openapi::Version) -> (serde_json::Map<String, Value>, V
     (schemes, Value::Array(requirement))
 }
 
-/// What the gateway itself can answer for an operation of this API.
-fn answers(summary: &Summary) -> Vec<(u16, &'static str)> {
+/// What the gateway does about one operation, and can answer to its callers.
+fn manner(manner: &config::Manner) -> openapi::ShownOperation {
     use crate::problem::{
         CREDENTIALS_MISSING, FORBIDDEN, RATE_LIMITED, ROUTE_NOT_FOUND, UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE,
     };
-    let checked = summary.security != Mode::Pass;
-    [
+    let open = manner.security == Mode::Gateway && manner.public;
+    let checked = manner.security != Mode::Pass && !open;
+    let answers = [
         (checked, &CREDENTIALS_MISSING),
         (checked, &FORBIDDEN),
         (true, &ROUTE_NOT_FOUND),
-        (summary.limited, &RATE_LIMITED),
+        (manner.limited, &RATE_LIMITED),
         (true, &UPSTREAM_UNREACHABLE),
         (true, &UPSTREAM_TIMEOUT),
     ]
     .into_iter()
     .filter(|(given, _)| *given)
     .map(|(_, kind)| (kind.status.as_u16(), kind.title))
-    .collect()
+    .collect();
+    openapi::ShownOperation { hidden: !manner.documented, open, answers }
 }
 
 struct DocsPages(Docs);

@@ -261,6 +261,30 @@ fn beside(folder: &Path, path: &str) -> String {
     if folder == Path::new(".") { path.to_owned() } else { folder.join(path).display().to_string() }
 }
 
+/// Names descriptions as they are named from the folder of `output`, where the configuration will be read.
+pub fn move_specs(model: &mut Model, source: &Source, output: &Path) {
+    let from = configuration_file(source);
+    let from = from.as_deref().map_or(Path::new("."), folder_of);
+    let (Ok(from), Ok(to)) = (from.canonicalize(), folder_of(output).canonicalize()) else { return };
+    if from == to {
+        return;
+    }
+    for spec in model.apis.iter_mut().map(|api| &mut api.spec.value) {
+        if description::is_url(spec) || Path::new(spec.as_str()).is_absolute() {
+            continue;
+        }
+        let Ok(there) = from.join(spec.as_str()).canonicalize() else { continue };
+        *spec = relative(&to, &there).display().to_string();
+    }
+}
+
+/// The way from one folder to a path, both absolute.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| std::path::Component::ParentDir);
+    up.chain(to.components().skip(shared)).collect()
+}
+
 fn unique(wanted: String, taken: &mut HashSet<String>) -> String {
     let wanted = if wanted.is_empty() { "api".to_owned() } else { wanted };
     let names = std::iter::once(wanted.clone()).chain((2..).map(|n| format!("{wanted}-{n}")));
@@ -338,5 +362,18 @@ impl Lookup for Outside {
         let file = std::fs::File::open(&path).map_err(|error| source::reason(&error))?;
         file.take(MAX_SECRET).read_to_string(&mut text).map_err(|error| source::reason(&error))?;
         Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_from_a_folder_to_a_file_goes_up_and_down() {
+        let way = |from: &str, to: &str| relative(Path::new(from), Path::new(to)).display().to_string();
+        assert_eq!(way("/a/conf", "/a/pets.yaml"), "../pets.yaml");
+        assert_eq!(way("/a", "/a/b/pets.yaml"), "b/pets.yaml");
+        assert_eq!(way("/a/b/c", "/d/pets.yaml"), "../../../d/pets.yaml");
     }
 }

@@ -154,7 +154,8 @@ impl Start {
             current: ArcSwap::from_pointee(gateway),
             via: Via::new(fastrand::u32(..)),
         });
-        let banner = banner(&loaded, &settings, &listeners, (&recipe.origin, &state), key);
+        let banner =
+            banner(&loaded, &settings, &listeners, (&recipe.origin, &state), (key, usable_keys(&live)));
         let engine = Engine::new(recipe, live, proxy, control.handle().clone(), Drain::new(), &loaded);
         let access = |listener: &Listeners| access(&model, listener, &state);
         let admin = admin.map(|listener| Ok((access(&listener)?, listener))).transpose().map_err(fail)?;
@@ -394,15 +395,19 @@ fn origin(listen: &[SocketAddr]) -> String {
 
 /// A key for callers to show: made at the first start, and again when no usable one is left.
 fn protect(live: &Live, consumer: &str) -> Result<Option<String>, Diagnostic> {
+    if usable_keys(live) > 0 {
+        return Ok(None);
+    }
+    let (_, secret) = live.keys.add(consumer, NewKey::default(), now_ms()).map_err(|fault| *fault)?;
+    Ok(Some(secret.reveal().to_owned()))
+}
+
+fn usable_keys(live: &Live) -> usize {
     let now = now_ms();
     let usable = |record: &crate::policy::identity::keyfile::Record| {
         record.revoked_ms.is_none() && record.expires_ms.is_none_or(|at| at > now)
     };
-    if live.keys.list().iter().any(usable) {
-        return Ok(None);
-    }
-    let (_, secret) = live.keys.add(consumer, NewKey::default(), now).map_err(|fault| *fault)?;
-    Ok(Some(secret.reveal().to_owned()))
+    live.keys.list().iter().filter(|record| usable(record)).count()
 }
 
 fn banner(
@@ -410,7 +415,7 @@ fn banner(
     settings: &Settings,
     listeners: &Listeners,
     (origin, state): (&str, &State),
-    key: Option<String>,
+    (key, keys): (Option<String>, usize),
 ) -> Banner {
     let api = |(source, summary): (&prepare::Imported, &config::Summary)| {
         let api = &source.description.api;
@@ -448,6 +453,7 @@ fn banner(
         state: state.dir.display().to_string(),
         cache: settings.cache.is_some(),
         key,
+        keys,
         protected: loaded.summaries.iter().any(|summary| summary.security == Mode::Gateway),
     }
 }

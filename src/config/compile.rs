@@ -58,11 +58,21 @@ pub struct Summary {
     pub upstreams: Vec<(String, usize)>,
     pub security: Mode,
     pub security_by_default: bool,
-    /// Whether some operation has a limit on calls.
-    pub limited: bool,
+    /// How each of the description's operations is treated, in their order.
+    pub operations: Vec<Manner>,
     /// Whether it is shown in the documentation.
     pub documented: bool,
     pub siting: openapi::Siting,
+}
+
+/// How one operation is treated, for the documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    pub documented: bool,
+    pub security: Mode,
+    /// Under `gateway`: no credential is needed.
+    pub public: bool,
+    pub limited: bool,
 }
 
 /// The result of compiling.

@@ -20,7 +20,7 @@ mod tests;
 use std::{collections::HashSet, sync::LazyLock};
 
 use crate::diagnostic::{Diagnostic, codes};
-pub use compile::{Compiled, Source, Summary, compile};
+pub use compile::{Compiled, Manner, Source, Summary, compile};
 pub use model::Model;
 pub use read::{Lookup, Spanned};
 pub use record::{Deep, KeyDoc};

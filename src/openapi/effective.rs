@@ -28,14 +28,29 @@ pub struct Shown<'a> {
     pub siting: &'a Siting,
     /// Schemes by name and the requirement list, in place of the description's own; `None` keeps these.
     pub security: Option<(&'a Map<String, Value>, &'a Value)>,
-    /// Answers of the gateway itself, status and description, for operations that do not declare them.
-    pub answers: &'a [(u16, &'a str)],
+    /// How each of [`Api::operations`] is treated, in their order.
+    pub operations: &'a [ShownOperation],
+}
+
+/// What the gateway does about one operation.
+#[derive(Clone, Debug, Default)]
+pub struct ShownOperation {
+    /// It is left out.
+    pub hidden: bool,
+    /// It asks for nothing where the others ask for [`Shown::security`].
+    pub open: bool,
+    /// Answers of the gateway itself, status and description, where the operation does not declare them.
+    pub answers: Vec<(u16, &'static str)>,
 }
 
 /// Writes it.
 #[must_use]
 pub fn write(api: &Api, shown: &Shown<'_>) -> Vec<u8> {
-    let routed = api.operations.iter().map(|o| ((o.key.as_str(), o.method.as_str()), o));
+    let routed = api.operations.iter().enumerate().filter_map(|(index, o)| {
+        let manner = shown.operations.get(index);
+        (!manner.is_some_and(|manner| manner.hidden))
+            .then_some(((o.key.as_str(), o.method.as_str()), (o, manner)))
+    });
     let mut writer = Writer {
         out: Vec::with_capacity(api.documents.iter().map(|d| d.tree.text().len()).sum()),
         api,
@@ -54,7 +69,7 @@ struct Writer<'w> {
     out: Vec<u8>,
     api: &'w Api,
     shown: &'w Shown<'w>,
-    routed: HashMap<(&'w str, &'w str), &'w Operation>,
+    routed: HashMap<(&'w str, &'w str), (&'w Operation, Option<&'w ShownOperation>)>,
     prefix: String,
     budget: usize,
 }
@@ -168,7 +183,7 @@ impl<'w> Writer<'w> {
     }
 
     fn operation(&mut self, open: &mut bool, path: &str, method: &str, key: &str, node: Node<'w>) {
-        let Some(operation) = self.routed.get(&(path, method)).copied() else { return };
+        let Some((operation, manner)) = self.routed.get(&(path, method)).copied() else { return };
         self.key(open, key);
         let node = reference::reference(node).and_then(|text| self.find(node, text)).unwrap_or(node);
         let mut open = self.open();
@@ -179,8 +194,11 @@ impl<'w> Writer<'w> {
                 _ => self.member(&mut open, key, value),
             }
         }
+        if self.shown.security.is_some() && manner.is_some_and(|manner| manner.open) {
+            self.json(&mut open, "security", &Value::Array(Vec::new()));
+        }
         self.key(&mut open, "responses");
-        self.responses(node.get("responses"));
+        self.responses(node.get("responses"), manner.map(|manner| &*manner.answers).unwrap_or_default());
         let prefix = siting::site(self.api, operation, self.shown.siting).prefix;
         if prefix != self.prefix && self.api.version != Version::V2_0 {
             let url = format!("{}{prefix}", self.shown.origin);
@@ -189,12 +207,12 @@ impl<'w> Writer<'w> {
         self.out.push(b'}');
     }
 
-    fn responses(&mut self, node: Option<Node<'w>>) {
+    fn responses(&mut self, node: Option<Node<'w>>, answers: &[(u16, &str)]) {
         let mut open = self.open();
         for (key, value) in node.into_iter().flat_map(Node::members).filter(|(key, _)| is_shown(key)) {
             self.member(&mut open, key, value);
         }
-        for (status, description) in self.shown.answers {
+        for (status, description) in answers {
             let status = status.to_string();
             if node.is_none_or(|node| node.get(&status).is_none()) {
                 let answer = if self.api.version == Version::V2_0 {
@@ -331,12 +349,10 @@ mod tests {
 
     #[test]
     fn it_has_the_gateway_as_server_and_its_answers() {
-        let shown = Shown {
-            origin: "http://gw:8080",
-            siting: &SITING,
-            security: None,
-            answers: &[(429, "slow down")],
-        };
+        let operations = [ShownOperation { answers: vec![(429, "slow down")], ..ShownOperation::default() }];
+        let operations = [operations[0].clone(), operations[0].clone()];
+        let shown =
+            Shown { origin: "http://gw:8080", siting: &SITING, security: None, operations: &operations };
         let (text, value) = effective(
             "openapi: 3.0.0\ninfo: {title: T, version: '1'}\nx-gatewright: {secret: 1}\nservers: [{url: 'https://h/v1'}]\npaths:\n  /z: {$ref: 'other.yaml#/item'}\n  /a: {servers: [{url: 'https://own/v2'}], get: {responses: {'429': {description: own}}}, put: 3}\n",
             &shown,
@@ -356,7 +372,7 @@ mod tests {
         let schemes = serde_json::json!({ "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" } });
         let list = serde_json::json!([{ "key": [] }]);
         let security = Some((schemes.as_object().unwrap(), &list));
-        let shown = Shown { origin: "https://gw", siting: &SITING, security, answers: &[] };
+        let shown = Shown { origin: "https://gw", siting: &SITING, security, operations: &[] };
         let (_, value) = effective(
             "swagger: '2.0'\ninfo: {}\nhost: h\nbasePath: /b\nsecurity: [{old: []}]\nsecurityDefinitions: {old: {type: basic}}\npaths: {/a: {get: {security: [{old: []}], responses: {}}}}\n",
             &shown,

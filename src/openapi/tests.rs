@@ -440,7 +440,8 @@ mod mutated {
             assert!(site.served.starts_with('/') && site.served.is_ascii(), "{}", site.served);
             assert!(!operation.servers.is_empty());
         }
-        let shown = effective::Shown { origin: "http://gw", siting: &siting, security: None, answers: &[] };
+        let shown =
+            effective::Shown { origin: "http://gw", siting: &siting, security: None, operations: &[] };
         let written: serde_json::Result<serde_json::Value> =
             serde_json::from_slice(&effective::write(api, &shown));
         assert!(written.is_ok());

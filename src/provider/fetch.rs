@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use super::source::MAX_BYTES;
 use crate::{
     diagnostic::{Diagnostic, codes},
-    upstream::transport,
+    upstream::{Failure, failure::Reason, transport},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,9 +29,8 @@ pub async fn fetch(url: &str) -> Result<Fetched, Diagnostic> {
     let request =
         client.get(url).header("accept", "application/json, application/yaml, text/yaml, */*;q=0.5");
     let response = request.send().await.map_err(|error| {
-        let failure = crate::upstream::Failure::from_reqwest(&error);
         refuse(
-            format!("cannot fetch the description: {failure}"),
+            format!("cannot fetch the description: {}", why(&error)),
             "check the address, or download the file and name it instead",
         )
     })?;
@@ -58,4 +57,21 @@ pub async fn fetch(url: &str) -> Result<Fetched, Diagnostic> {
         }
     }
     Ok(Fetched { bytes, url: final_url })
+}
+
+/// The reason in words for people.
+fn why(error: &reqwest::Error) -> String {
+    if error.is_redirect() {
+        return format!("it redirects more than {MAX_REDIRECTS} times");
+    }
+    if error.is_timeout() {
+        return format!("it took longer than {} seconds", TIMEOUT.as_secs());
+    }
+    let Failure { reason, cause } = Failure::from_reqwest(error);
+    match reason {
+        Reason::Dns => "the name does not resolve".to_owned(),
+        Reason::ConnectRefused => "nothing listens there".to_owned(),
+        // The last link of the chain is the one that tells.
+        _ => cause.rsplit(": ").next().unwrap_or(&cause).to_owned(),
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! The URL sent is checked to be the path that was matched: two views of one path are the classic way past
 //! a gateway. A request is sent a second time only when it surely did nothing the first time: it has no body,
-//! its method is idempotent, and the kept-alive connection it went to was just being closed.
+//! its method is idempotent, and the kept-alive connection it went to was just being closed; or no connection
+//! was made at all, and the upstream has another endpoint.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -56,7 +57,8 @@ pub async fn forward<'a>(
     body: Option<Incoming>,
     outgoing: impl Fn(&Endpoint) -> Outgoing<'a>,
 ) -> Result<Answer, Failed> {
-    let permit = route.target.upstream.admit().ok_or_else(|| {
+    let upstream = &route.target.upstream;
+    let mut permit = upstream.admit().ok_or_else(|| {
         Problem::new(
             &problem::UPSTREAM_UNAVAILABLE,
             "every endpoint of the upstream is at its cap on requests",
@@ -66,7 +68,8 @@ pub async fn forward<'a>(
     let timeouts = &route.timeouts;
     let deadline = timeouts.total.map(|total| Instant::now() + total);
     let mut request = request(permit.endpoint(), route, outgoing(permit.endpoint()))?;
-    let can_repeat = body.is_none() && request.method().is_idempotent();
+    let bodiless = body.is_none();
+    let can_repeat = bodiless && request.method().is_idempotent();
     let upload = body.map(|incoming| {
         let (body, upload) = RequestBody::new(incoming, route.body_limit, timeouts.idle);
         *request.body_mut() = Some(reqwest::Body::wrap(body));
@@ -77,6 +80,18 @@ pub async fn forward<'a>(
     let mut result = send(&permit, worker, request, &clock).await;
     if can_repeat && result.as_ref().is_err_and(Failure::is_stale_connection) {
         attempts = 2;
+        let again = self::request(permit.endpoint(), route, outgoing(permit.endpoint()))?;
+        result = send(&permit, worker, again, &clock).await;
+    }
+    // Where no connection came about nothing was sent: each other endpoint is asked once.
+    for _ in 1..upstream.endpoints.len() {
+        if !(bodiless && result.as_ref().is_err_and(Failure::was_not_sent)) {
+            break;
+        }
+        permit.endpoint().failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let Some(next) = upstream.admit_behind(&permit) else { break };
+        permit = next;
+        attempts += 1;
         let again = self::request(permit.endpoint(), route, outgoing(permit.endpoint()))?;
         result = send(&permit, worker, again, &clock).await;
     }

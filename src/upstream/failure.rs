@@ -124,6 +124,13 @@ impl Failure {
         self.reason == Reason::ClosedEarly
     }
 
+    /// Whether no connection was made, so that the request never left.
+    #[must_use]
+    pub fn was_not_sent(&self) -> bool {
+        use Reason::{Connect, ConnectRefused, ConnectTimeout, Dns, Tls};
+        matches!(self.reason, Dns | ConnectRefused | ConnectTimeout | Connect | Tls)
+    }
+
     #[must_use]
     pub fn into_problem(self) -> Problem {
         let (kind, detail) = match self.reason {

@@ -90,7 +90,16 @@ impl Upstream {
     /// Takes a place at the next endpoint, or none when every endpoint is at its cap.
     #[must_use]
     pub fn admit(self: &Arc<Self>) -> Option<Permit> {
-        let first = balance::round_robin(&self.turn, self.endpoints.len());
+        self.admit_from(balance::round_robin(&self.turn, self.endpoints.len()))
+    }
+
+    /// The same, beginning behind the endpoint of `before`.
+    #[must_use]
+    pub fn admit_behind(self: &Arc<Self>, before: &Permit) -> Option<Permit> {
+        self.admit_from(before.index + 1)
+    }
+
+    fn admit_from(self: &Arc<Self>, first: usize) -> Option<Permit> {
         (0..self.endpoints.len()).map(|step| (first + step) % self.endpoints.len()).find_map(|index| {
             let endpoint = &self.endpoints[index];
             if endpoint.in_flight.fetch_add(1, Ordering::Relaxed) >= endpoint.max_requests {

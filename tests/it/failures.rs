@@ -240,3 +240,18 @@ fn a_client_that_dribbles_its_head_is_given_up() {
     assert_eq!((answer.status, answer.value("connection")), (408, "close".into()));
     assert_eq!(gateway.get("/").status, 200, "others are served meanwhile");
 }
+
+#[test]
+fn an_endpoint_that_is_down_costs_nothing_while_another_is_up() {
+    let origin = Origin::plain();
+    let gateway = Gateway::config(&format!(
+        "routes:\n  - {{ path: /**, upstream: pair }}\nupstreams:\n  pair: {{ endpoints: ['{}', 'http://127.0.0.1:{}'] }}\n",
+        origin.url(),
+        free_port()
+    ));
+    for _ in 0..4 {
+        assert_eq!(gateway.get("/").status, 200);
+        assert_eq!(gateway.send("POST", "/", "", "").status, 200, "nothing was sent to the one that is down");
+    }
+    assert_eq!(origin.calls(), 8);
+}

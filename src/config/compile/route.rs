@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::{
-    Source, Summary, security,
+    Manner, Source, Summary, security,
     upstream::{self, Chosen, Keys},
 };
 use crate::{
@@ -47,7 +47,7 @@ pub struct Common<'a> {
     homeless: usize,
     by_upstream: BTreeMap<String, usize>,
     prefix: Option<String>,
-    limited: bool,
+    operations: Vec<Manner>,
 }
 
 /// What a policy comes to, apart from what depends on the operation.
@@ -89,7 +89,7 @@ impl<'a> Common<'a> {
             homeless: 0,
             by_upstream: BTreeMap::new(),
             prefix: None,
-            limited: false,
+            operations: Vec::new(),
         }
     }
 
@@ -131,6 +131,12 @@ impl<'a> Common<'a> {
             Some((parts, policy, own)) => (parts, policy, *own),
             None => (&self.parts, &self.policy, false),
         };
+        self.operations.push(Manner {
+            documented: policy.docs.unwrap_or(true),
+            security: security_of(policy).mode,
+            public: policy.public.unwrap_or(false),
+            limited: !parts.limits.is_empty(),
+        });
         let mut siting = self.siting.clone();
         let own_address = merged.is_some() && own_upstream(policy) != own_upstream(&self.policy);
         if own_address {
@@ -153,7 +159,6 @@ impl<'a> Common<'a> {
         let key = self.keys.key(chosen, &url, parts.timeouts.connect, own_host);
         *self.by_upstream.entry(url.as_str().trim_end_matches('/').to_owned()).or_default() += 1;
         self.prefix = Some(common_prefix(self.prefix.take(), &site.prefix));
-        self.limited |= !parts.limits.is_empty();
         let shown = format!("{} {}", operation.method, site.listed);
         let operation_name: Arc<str> = operation.operation_id.clone().unwrap_or_else(|| shown.clone()).into();
         let written = if limits_are_own {
@@ -253,7 +258,7 @@ impl<'a> Common<'a> {
             upstreams,
             security: self.policy.security.as_deref().copied().unwrap_or(Mode::Pass),
             security_by_default: self.policy.security.is_none(),
-            limited: self.limited,
+            operations: self.operations,
             documented: self.policy.docs.unwrap_or(true),
             siting: self.siting,
         }
