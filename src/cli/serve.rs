@@ -109,6 +109,9 @@ async fn reload(engine: &Arc<Engine>) {
     }
 }
 
+/// A metric of the cache: name, help, and where it stands in the report.
+type Gauge = (&'static str, &'static str, fn(&CacheReport) -> u64);
+
 /// Registers what the metrics read from other rooms.
 pub fn watch_gauges(engine: &Arc<Engine>, stats: &Arc<Stats>) {
     let metrics = &engine.live.telemetry.metrics;
@@ -117,7 +120,7 @@ pub fn watch_gauges(engine: &Arc<Engine>, stats: &Arc<Stats>) {
         proxy.current.load().number as f64
     });
     if engine.live.cache.is_some() {
-        let gauges: [(&str, &str, fn(&CacheReport) -> u64); 4] = [
+        let gauges: [Gauge; 4] = [
             ("cache_disk_entries", "Answers stored on disk", |report| report.disk_entries),
             ("cache_disk_bytes", "Bytes that stored answers take on disk", |report| report.disk_bytes),
             ("cache_memory_entries", "Answers held in memory", |report| report.memory_entries),
