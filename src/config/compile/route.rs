@@ -131,12 +131,7 @@ impl<'a> Common<'a> {
             Some((parts, policy, own)) => (parts, policy, *own),
             None => (&self.parts, &self.policy, false),
         };
-        self.operations.push(Manner {
-            documented: policy.docs.unwrap_or(true),
-            security: security_of(policy).mode,
-            public: policy.public.unwrap_or(false),
-            limited: !parts.limits.is_empty(),
-        });
+        self.operations.push(manner(policy, parts));
         let mut siting = self.siting.clone();
         let own_address = merged.is_some() && own_upstream(policy) != own_upstream(&self.policy);
         if own_address {
@@ -171,10 +166,7 @@ impl<'a> Common<'a> {
         Some(RoutePlan {
             methods: vec![Methods::One(Method::from_bytes(operation.method.as_bytes()).ok()?)],
             template,
-            conditions: Conditions {
-                query: operation.conditions.query.clone(),
-                header: operation.conditions.header.clone(),
-            },
+            conditions: conditions(operation),
             spans: spans(operation, policy),
             api: Arc::clone(&self.name),
             operation: operation_name,
@@ -450,6 +442,21 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
         },
         ..RouteCacheOptions::default()
     })
+}
+
+/// How an operation is shown in the documentation.
+fn manner(policy: &Policy, parts: &Parts) -> Manner {
+    Manner {
+        documented: policy.docs.unwrap_or(true),
+        security: security_of(policy).mode,
+        public: policy.public.unwrap_or(false),
+        limited: !parts.limits.is_empty(),
+    }
+}
+
+fn conditions(operation: &openapi::Operation) -> Conditions {
+    let openapi::Conditions { query, header } = operation.conditions.clone();
+    Conditions { query, header }
 }
 
 fn spans(operation: &openapi::Operation, policy: &Policy) -> Vec<String> {
