@@ -92,7 +92,7 @@ impl Running {
             Ok((response.status(), response.bytes().await?))
         });
         let (status, bytes) = answer.map_err(|error: reqwest::Error| {
-            unreachable(crate::upstream::Failure::from_reqwest(&error).to_string())
+            unreachable(crate::upstream::Failure::from_reqwest(&error).plain().to_owned())
         })?;
         let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         if status.is_success() {

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use super::source::MAX_BYTES;
 use crate::{
     diagnostic::{Diagnostic, codes},
-    upstream::{Failure, failure::Reason, transport},
+    upstream::{Failure, transport},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,11 +67,5 @@ fn why(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("it took longer than {} seconds", TIMEOUT.as_secs());
     }
-    let Failure { reason, cause } = Failure::from_reqwest(error);
-    match reason {
-        Reason::Dns => "the name does not resolve".to_owned(),
-        Reason::ConnectRefused => "nothing listens there".to_owned(),
-        // The last link of the chain is the one that tells.
-        _ => cause.rsplit(": ").next().unwrap_or(&cause).to_owned(),
-    }
+    Failure::from_reqwest(error).plain().to_owned()
 }

@@ -131,6 +131,17 @@ impl Failure {
         matches!(self.reason, Dns | ConnectRefused | ConnectTimeout | Connect | Tls)
     }
 
+    /// The failure in words for the person who named the address.
+    #[must_use]
+    pub fn plain(&self) -> &str {
+        match self.reason {
+            Reason::Dns => "the name does not resolve",
+            Reason::ConnectRefused => "nothing listens there",
+            // The last link of the chain is the one that tells.
+            _ => self.cause.rsplit(": ").next().unwrap_or(&self.cause),
+        }
+    }
+
     #[must_use]
     pub fn into_problem(self) -> Problem {
         let (kind, detail) = match self.reason {
