@@ -7,7 +7,7 @@ use super::{
     args::{CacheAction, Connect},
     connect::{self, Running, Target},
 };
-use crate::diagnostic::{Diagnostic, codes};
+use crate::diagnostic::{Diagnostic, codes, render::plural};
 
 /// Runs one action on the cache; gives back what to print.
 pub fn cache(action: &CacheAction, connect: &Connect) -> Result<String, Diagnostic> {
@@ -30,12 +30,13 @@ pub fn cache(action: &CacheAction, connect: &Connect) -> Result<String, Diagnost
 /// Asks for a new generation; gives back what to print.
 pub fn reload(connect: &Connect) -> Result<String, Diagnostic> {
     let generation = running(connect)?.call(Method::POST, "/config/reload", None)?;
-    let number = |name: &str| generation[name].as_u64().unwrap_or_default();
+    let number =
+        |name: &str| usize::try_from(generation[name].as_u64().unwrap_or_default()).unwrap_or(usize::MAX);
     Ok(format!(
-        "generation {} serves: {} operations, {} warnings\n",
+        "generation {} serves: {}, {}\n",
         number("number"),
-        number("operations"),
-        number("warnings")
+        plural(number("operations"), "operation"),
+        plural(number("warnings"), "warning")
     ))
 }
 

@@ -78,8 +78,7 @@ pub fn check(args: &Check) -> Result<ExitCode, Diagnostic> {
             let (errors, warnings) = diagnostic::count(&findings.diagnostics);
             let operations = findings.rows().len();
             let routes = findings.prepared.model.as_ref().map_or(0, |model| model.routes.len());
-            let plural =
-                |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+            let plural = render::plural;
             let mut text =
                 format!("{}: {}", render::tally(errors, warnings), plural(operations, "operation"));
             if routes > 0 {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{engine::Engine, run::CLOSE_WITHIN, show};
 use crate::{
     cache::CacheReport,
-    diagnostic,
+    diagnostic::{self, render::plural},
     exchange::Body,
     gateway::Live,
     problem::Problem,
@@ -94,8 +94,10 @@ async fn reload(engine: &Arc<Engine>) {
         Ok(Ok((generation, said))) => {
             show(&said);
             eprintln!(
-                "  generation {} serves: {} operations, {} warnings",
-                generation.number, generation.operations, generation.warnings
+                "  generation {} serves: {}, {}",
+                generation.number,
+                plural(generation.operations, "operation"),
+                plural(generation.warnings, "warning")
             );
         }
         Ok(Err(said)) => {

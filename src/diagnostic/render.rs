@@ -98,6 +98,11 @@ pub fn json(diagnostics: &[Diagnostic]) -> serde_json::Value {
 /// `2 errors, 1 warning`.
 #[must_use]
 pub fn tally(errors: usize, warnings: usize) -> String {
-    let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
     format!("{}, {}", plural(errors, "error"), plural(warnings, "warning"))
+}
+
+/// `1 error`, `2 errors`.
+#[must_use]
+pub fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }

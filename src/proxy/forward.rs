@@ -194,6 +194,17 @@ impl Clock<'_> {
             _ => silence,
         }
     }
+
+    /// When to look at the clock again: a body may end before `give_up`, and then the bound on the first
+    /// byte counts.
+    fn look(&self, give_up: Instant) -> Instant {
+        match self.upload {
+            Some(upload) if upload.state() == UploadState::Running => {
+                give_up.min(Instant::now() + self.timeouts.first_byte)
+            }
+            _ => give_up,
+        }
+    }
 }
 
 async fn send(
@@ -206,7 +217,7 @@ async fn send(
     let start = Instant::now();
     let call = client.execute(request);
     tokio::pin!(call);
-    let sleep = tokio::time::sleep_until(clock.next(start).0);
+    let sleep = tokio::time::sleep_until(clock.look(clock.next(start).0));
     tokio::pin!(sleep);
     loop {
         tokio::select! {
@@ -217,7 +228,7 @@ async fn send(
                 if give_up <= Instant::now() {
                     return Err(Failure::new(reason, format!("no answer began within {:?}", start.elapsed())));
                 }
-                sleep.as_mut().reset(give_up);
+                sleep.as_mut().reset(clock.look(give_up));
             }
         }
     }

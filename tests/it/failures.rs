@@ -130,6 +130,23 @@ fn an_upstream_that_does_not_answer_is_a_504() {
 }
 
 #[test]
+fn the_bound_on_the_first_byte_holds_behind_a_body_too() {
+    let origin = Origin::start(|call| {
+        call.read_body();
+        call.peer_closes();
+        call.close();
+    });
+    let gateway = Gateway::config(&format!(
+        "routes:\n  - {{ path: /**, upstream: '{}', timeouts: {{ first_byte: 300ms }} }}\n",
+        origin.url()
+    ));
+    // Its patience is far below the other bounds.
+    let answer = gateway.send("POST", "/", "", "body");
+    answer.problem(504, "upstream-timeout");
+    assert!(answer.value("proxy-status").contains("error=http_response_timeout"), "{:?}", answer.fields);
+}
+
+#[test]
 fn an_upstream_that_stops_half_way_is_cut_off() {
     let origin = Origin::start(|call| {
         call.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart");
