@@ -92,14 +92,7 @@ fn connection_listed(headers: &HeaderMap) -> Vec<HeaderName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
-        }
-        headers
-    }
+    use crate::cache::tests::map;
 
     #[test]
     fn what_belongs_to_one_connection_or_caller_is_not_stored() {

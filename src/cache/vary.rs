@@ -119,14 +119,7 @@ fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 25
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
-        }
-        headers
-    }
+    use crate::cache::tests::map;
 
     fn vary(value: &str, request: &[(&str, &str)]) -> Vary {
         Vary::of(&map(&[("vary", value)]), &map(request)).unwrap()
