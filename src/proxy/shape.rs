@@ -11,8 +11,8 @@ use crate::{
     exchange::{Body, RequestId, now_ms},
     gateway::Gateway,
     policy::Findings,
-    problem::{Blame, Problem},
-    telemetry::Telemetry,
+    problem::{self, Blame, Problem},
+    telemetry::{Telemetry, log::Hush},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -86,12 +86,18 @@ fn type_base(gateway: &Gateway, connection: Connection, host: &str) -> String {
     }
 }
 
-/// The operator's half. A client's own fault stays out of the log: the access log has it.
+/// The operator's half, at most once a second for each kind of problem. A client's own fault stays out of the
+/// log: the access log has it.
 fn log(problem: &Problem, request_id: &str) {
+    static HUSH: [Hush; 64] = [const { Hush::new() }; 64];
+    if problem.kind.blame == Blame::Client {
+        return;
+    }
+    let row = problem::ALL.iter().position(|kind| std::ptr::eq(*kind, problem.kind)).unwrap_or_default();
+    let Some(unsaid) = HUSH[row % HUSH.len()].turn(now_ms()) else { return };
     let (code, cause) = (problem.kind.slug, problem.cause.as_deref());
     match problem.kind.blame {
-        Blame::Client => {}
-        Blame::Upstream => tracing::warn!(request_id, code, cause, "{}", problem.detail),
-        Blame::Gateway => tracing::error!(request_id, code, cause, "{}", problem.detail),
+        Blame::Gateway => tracing::error!(request_id, code, cause, unsaid, "{}", problem.detail),
+        _ => tracing::warn!(request_id, code, cause, unsaid, "{}", problem.detail),
     }
 }

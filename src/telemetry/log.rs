@@ -2,7 +2,10 @@
 //!
 //! People get plain lines, programs JSON. `GATEWRIGHT_LOG` filters (`debug`, `gatewright=debug,hyper=warn` …).
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -28,6 +31,31 @@ pub fn init() -> Result<(), String> {
     outcome
 }
 
+/// Keeps one thing from being said more than once a second, so that a flood of refusals does not become a
+/// flood of lines. Counts go on elsewhere: in the metrics and the access log.
+#[derive(Debug, Default)]
+pub struct Hush {
+    /// The second since the Unix epoch in which it was last said.
+    said: AtomicU64,
+    unsaid: AtomicU64,
+}
+
+impl Hush {
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { said: AtomicU64::new(0), unsaid: AtomicU64::new(0) }
+    }
+
+    /// Whether to say it at `now_ms`, and then how often it was kept back since the last time.
+    pub fn turn(&self, now_ms: u64) -> Option<u64> {
+        if self.said.swap(now_ms / 1000, Relaxed) == now_ms / 1000 {
+            self.unsaid.fetch_add(1, Relaxed);
+            return None;
+        }
+        Some(self.unsaid.swap(0, Relaxed))
+    }
+}
+
 fn filter(given: Option<&str>) -> (EnvFilter, Result<(), String>) {
     let default = || EnvFilter::new(DEFAULT);
     match given.map(EnvFilter::try_new) {
@@ -40,6 +68,15 @@ fn filter(given: Option<&str>) -> (EnvFilter, Result<(), String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_is_one_line_a_second_that_says_how_much_was_kept_back() {
+        let hush = Hush::new();
+        assert_eq!(hush.turn(5_000), Some(0));
+        assert_eq!((hush.turn(5_001), hush.turn(5_999)), (None, None));
+        assert_eq!(hush.turn(6_000), Some(2));
+        assert_eq!(hush.turn(9_000), Some(0));
+    }
 
     #[test]
     fn a_filter_that_makes_no_sense_is_reported_and_replaced() {
