@@ -39,18 +39,28 @@ impl Forwarded {
 /// what became of the response; `None` when there was no question of storing it.
 #[must_use]
 pub fn forwarded(why: Forwarded, status: StatusCode, stored: Option<Result<(), NoStore>>) -> HeaderValue {
-    let why = match why {
-        Forwarded::Miss(miss) => miss.as_str().to_owned(),
-        Forwarded::Validate(why) => word(why).to_owned(),
-        Forwarded::Bypass(Bypass::Method) => "method".to_owned(),
-        Forwarded::Bypass(bypass) => format!("bypass; detail={}", bypass.as_str()),
+    let (why, bypass) = match why {
+        Forwarded::Miss(miss) => (miss.as_str(), None),
+        Forwarded::Validate(why) => (word(why), None),
+        Forwarded::Bypass(Bypass::Method) => ("method", None),
+        Forwarded::Bypass(bypass) => ("bypass", Some(bypass.as_str())),
     };
-    let stored = match stored {
-        Some(Ok(())) => "; stored".to_owned(),
-        Some(Err(reason)) if !why.contains("detail=") => format!("; detail={}", reason.as_str()),
-        Some(Err(_)) | None => String::new(),
-    };
-    value(format!("{NAME}; fwd={why}; fwd-status={}{stored}", status.as_u16()).as_bytes())
+    let mut text = Text::new();
+    for part in [NAME, "; fwd=", why] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    detail(&mut text, bypass);
+    text.extend_from_slice(b"; fwd-status=");
+    text.extend_from_slice(status.as_str().as_bytes());
+    match stored {
+        Some(Ok(())) => text.extend_from_slice(b"; stored"),
+        // One member has one detail.
+        Some(Err(reason)) if bypass.is_none() && !why.contains("detail=") => {
+            detail(&mut text, Some(reason.as_str()));
+        }
+        Some(Err(_)) | None => {}
+    }
+    value(&text)
 }
 
 /// The member of an answer from the store: `gatewright; hit; ttl=30`. `before` is what the upstream's
@@ -65,10 +75,7 @@ pub fn hit(before: Option<&[u8]>, ttl_s: i64, detail: Option<&str>) -> HeaderVal
     text.extend_from_slice(NAME.as_bytes());
     text.extend_from_slice(b"; hit; ttl=");
     text.extend_from_slice(itoa::Buffer::new().format(ttl_s).as_bytes());
-    if let Some(detail) = detail {
-        text.extend_from_slice(b"; detail=");
-        text.extend_from_slice(detail.as_bytes());
-    }
+    self::detail(&mut text, detail);
     value(&text)
 }
 
@@ -86,6 +93,13 @@ pub fn validated(before: Option<&[u8]>, why: Validate, ttl_s: i64) -> HeaderValu
 }
 
 type Text = SmallVec<[u8; 128]>;
+
+fn detail(text: &mut Text, detail: Option<&str>) {
+    if let Some(detail) = detail {
+        text.extend_from_slice(b"; detail=");
+        text.extend_from_slice(detail.as_bytes());
+    }
+}
 
 fn word(why: Validate) -> &'static str {
     match why {
