@@ -31,6 +31,8 @@ pub mod targeted;
 pub mod conditional;
 pub mod fields;
 pub mod key;
+pub mod language;
+pub mod query;
 pub mod range;
 pub mod vary;
 
@@ -57,6 +59,7 @@ pub use freshness::Times;
 pub use hit::{Hit, Origin};
 pub use invalidate::{Purge, PurgeError, Purged, Scope};
 pub use options::{RequestDirectiveMode, RouteCacheOptions, UndeclaredQuery};
+pub use query::{Absent, DeclaredQuery, Param};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};
 pub use stats::{CacheReport, CacheStats};
 

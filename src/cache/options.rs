@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
+
+use super::query::DeclaredQuery;
 
 /// A route's caching, as the configuration and `x-gatewright` state it. The default is safe for an
 /// API: explicit freshness only, the whole query in the key, request directives honoured.
@@ -19,10 +21,12 @@ pub struct RouteCacheOptions {
     pub heuristic: bool,
     /// One stored answer for all callers, whatever their credentials: the operator vouches for it.
     pub shared: bool,
-    /// Declared query parameters in their declared order (decoded names); `None` without a
-    /// description: then the query as sent is the key. A credential in the query belongs in this list.
-    pub query: Option<Arc<[Box<str>]>>,
+    /// Declared query parameters; `None` without a description: then the query as sent is the key. A
+    /// credential in the query belongs among them.
+    pub query: Option<Arc<DeclaredQuery>>,
     pub undeclared_query: UndeclaredQuery,
+    /// Languages that `Accept-Language` is brought to before anything else; none: it stays as sent.
+    pub languages: Arc<[HeaderValue]>,
     /// Declared header parameters: their values join the key.
     pub headers: Arc<[HeaderName]>,
     /// Declared cookie parameters: their values join the key.
@@ -30,6 +34,8 @@ pub struct RouteCacheOptions {
     /// Header fields that carry credentials beside `Authorization` (`X-API-Key` …); RFC 9111, 3.5 is
     /// applied to them too.
     pub credentials: Arc<[HeaderName]>,
+    /// Cookies that are credentials, likewise.
+    pub credential_cookies: Arc<[Box<str>]>,
     pub request_directives: RequestDirectiveMode,
     /// Milliseconds after its validation within which a stored answer is used even where the request
     /// asks for a new one: the bound on busting. Zero honours every request.
@@ -54,9 +60,11 @@ impl Default for RouteCacheOptions {
             shared: false,
             query: None,
             undeclared_query: UndeclaredQuery::Key,
+            languages: Arc::default(),
             headers: Arc::default(),
             cookies: Arc::default(),
             credentials: Arc::default(),
+            credential_cookies: Arc::default(),
             request_directives: RequestDirectiveMode::Honour,
             busting_floor_ms: 0,
             grace_ms: 0,
@@ -73,7 +81,7 @@ pub enum UndeclaredQuery {
     /// It joins the key, after the declared ones, as sent.
     #[default]
     Key,
-    /// It does not count. Only safe where it does not reach the upstream either.
+    /// It does not count and is not forwarded.
     Ignore,
     /// A request that has one goes past the cache.
     Bypass,

@@ -70,6 +70,8 @@ impl Ask {
             path,
             query,
             headers: &self.headers,
+            scheme: "http",
+            from_trusted: false,
             partition: self.partition,
             options: &self.options,
             now_ms: self.now_ms,

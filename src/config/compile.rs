@@ -4,6 +4,7 @@
 //! `x-gatewright`, the API's entry in the configuration (and so the command line), `x-gatewright` of the path
 //! item, of the operation.
 
+mod caching;
 mod route;
 mod security;
 mod upstream;

@@ -26,7 +26,8 @@ pub use read::{Lookup, Spanned};
 pub use record::{Deep, KeyDoc};
 pub use scalar::duration;
 pub use value::{
-    Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch, UpstreamRef,
+    Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
+    UpstreamRef,
 };
 
 use model::Policy;

@@ -13,8 +13,8 @@ use super::{
     scalar::words,
     span::Node,
     value::{
-        Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
-        UpstreamRef,
+        Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size,
+        Switch, UpstreamRef,
     },
 };
 use crate::{
@@ -371,8 +371,16 @@ record! {
         /// everyone the same. Default: `false`.
         optional shared: bool,
         /// What becomes of query parameters that the description does not declare: `key` tells answers apart
-        /// by them, `ignore` does not, `bypass` goes past the cache. Default: `key`.
+        /// by them, `ignore` leaves them out and does not forward them, `bypass` goes past the cache.
+        /// Default: `key`.
         optional undeclared_query: UndeclaredQuery,
+        /// Whether a query parameter that is sent with its declared default counts as absent. Only where the
+        /// upstream answers both alike. Default: `false`.
+        optional fold_defaults: bool,
+        /// The languages that the upstream has: `Accept-Language` is brought to the best of them before it is
+        /// looked up and forwarded, or taken out where none fits, so that few variants are stored.
+        /// Default: it stays as sent.
+        optional languages: Many<Language>,
     }
 }
 

@@ -11,8 +11,8 @@ use super::{
     Model, Spanned,
     model::{AccessLog, Headers, UndeclaredQuery},
     value::{
-        Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
-        UpstreamRef,
+        Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size,
+        Switch, UpstreamRef,
     },
 };
 use crate::{
@@ -309,6 +309,7 @@ written! {
     Template: self => text(self);
     Method: self => text(self);
     HeaderName: self => text(self);
+    Language: self => text(&String::from_utf8_lossy(self.0.as_bytes()));
     HeaderValue: self => text(&String::from_utf8_lossy(self.as_bytes()));
     Mode: self => word(self.as_str());
     Per: self => word(self.as_str());

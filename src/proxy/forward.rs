@@ -25,7 +25,7 @@ pub struct Outgoing<'a> {
     /// Canonical path as matched.
     pub path: &'a str,
     /// Canonical query, without what was checked and removed here.
-    pub query: Option<Cow<'a, str>>,
+    pub query: Option<&'a str>,
     pub headers: HeaderMap,
 }
 
@@ -112,7 +112,7 @@ pub async fn forward<'a>(
 /// The request as reqwest takes it, still without a body.
 fn request(endpoint: &Endpoint, route: &Route, out: Outgoing<'_>) -> Result<reqwest::Request, Problem> {
     let credentials = &route.rewrite.credentials;
-    let url = target_url(&endpoint.wire, &route.target, out.path, out.query.as_deref(), credentials)?;
+    let url = target_url(&endpoint.wire, &route.target, out.path, out.query, credentials)?;
     let mut request = reqwest::Request::new(out.method.clone(), url);
     *request.headers_mut() = out.headers;
     Ok(request)

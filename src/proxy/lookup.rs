@@ -13,11 +13,15 @@ use super::{
     body::UpstreamBody,
     forward::{Answer, Failed},
     hop::{self, Via},
+    receive::Connection,
 };
 use crate::{
-    cache::{Cache, CacheRequest, Fill, Flight, Hit, Lookup as Found, Moment, Times, Turn, Validate, status},
+    cache::{
+        Cache, CacheRequest, Fill, Flight, Hit, Lookup as Found, Moment, Times, Turn, Validate, language,
+        status,
+    },
     exchange::{self, Body, BoxError},
-    gateway::{Live, Route},
+    gateway::{Gateway, Live, Route},
     policy::Findings,
     problem::{self, Problem},
     route::Target,
@@ -26,20 +30,46 @@ use crate::{
 /// What identifies a request to the cache; the parts that have to be made.
 pub struct Identity<'a> {
     host: &'a str,
-    query: Option<Cow<'a, str>>,
+    /// As it is forwarded.
+    pub query: Option<Cow<'a, str>>,
     partition: Option<[u8; 16]>,
+    scheme: &'static str,
+    from_trusted: bool,
 }
 
 impl<'a> Identity<'a> {
     /// The host always counts: the upstream is told it and may answer by it. Credentials that were checked
     /// here do not: who calls is told by the partition.
     #[must_use]
-    pub fn of(host: &'a str, target: &'a Target<'_>, found: &Findings) -> Self {
+    pub fn of(
+        host: &'a str,
+        target: &'a Target<'_>,
+        found: &Findings,
+        route: &Route,
+        (gateway, connection): (&Gateway, Connection),
+    ) -> Self {
+        let query = target.query.as_deref().and_then(|query| found.forwarded_query(query));
         Self {
             host,
-            query: target.query.as_deref().and_then(|query| found.forwarded_query(query)),
+            query: match &route.cache {
+                Some(options) => query.map(|query| options.forwarded_query(query)),
+                None => query,
+            },
             partition: found.caller.as_ref().map(|caller| caller.partition.to_be_bytes()),
+            scheme: connection.scheme,
+            from_trusted: gateway.trusts(connection.peer),
         }
+    }
+}
+
+/// The request in the form in which cache and upstream see it.
+#[must_use]
+pub fn normalised<'a>(head: &'a Parts, route: &Route) -> Cow<'a, Parts> {
+    match &route.cache {
+        Some(options) if !options.languages.is_empty() => {
+            Cow::Owned(language::normalised(head, &options.languages))
+        }
+        _ => Cow::Borrowed(head),
     }
 }
 
@@ -101,6 +131,8 @@ pub async fn lookup<'a>(
         query: identity.query.as_deref(),
         headers: &head.headers,
         partition: identity.partition.as_ref().map(<[u8; 16]>::as_slice),
+        scheme: identity.scheme,
+        from_trusted: identity.from_trusted,
         options,
         now_ms,
     };

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::{
-    Manner, Source, Summary, security,
+    Manner, Source, Summary, caching,
+    security::{self, Secrets},
     upstream::{self, Chosen, Keys},
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
         plan::{RoutePlan, SecurityPlan},
         route::{Credential, HeaderChanges, Rewrite, Strip, Timeouts},
     },
-    openapi::{self, Location, Siting},
+    openapi::{self, Siting},
     policy::{rate_limit, security::Mode},
     route::{Conditions, Methods, Template},
 };
@@ -41,8 +42,7 @@ pub struct Common<'a> {
     siting: Siting,
     parts: Parts,
     keys: Keys,
-    secret_headers: Arc<[HeaderName]>,
-    secret_params: Vec<String>,
+    secrets: Secrets,
     /// Operations without an upstream.
     homeless: usize,
     by_upstream: BTreeMap<String, usize>,
@@ -75,7 +75,6 @@ impl<'a> Common<'a> {
             upstream: None,
             all_servers: entry.all_servers.unwrap_or(false),
         };
-        let (headers, secret_params) = security::secrets(source.api);
         Self {
             model,
             source,
@@ -84,8 +83,7 @@ impl<'a> Common<'a> {
             policy,
             siting,
             keys: Keys::default(),
-            secret_headers: headers.into(),
-            secret_params,
+            secrets: Secrets::of(source.api),
             homeless: 0,
             by_upstream: BTreeMap::new(),
             prefix: None,
@@ -186,7 +184,7 @@ impl<'a> Common<'a> {
             uri_limit: parts.uri_limit,
             encoded_slash: policy.encoded_slash.unwrap_or_default(),
             cache: self.caching(operation, policy),
-            secret_params: self.secret_params.clone(),
+            secret_params: self.secrets.params.clone(),
             place,
         })
     }
@@ -197,16 +195,8 @@ impl<'a> Common<'a> {
 
     fn caching(&self, operation: &openapi::Operation, policy: &Policy) -> Option<RouteCacheOptions> {
         let mut options = caching(policy)?;
-        let at = |location| operation.parameters.iter().filter(move |p| p.location == location);
-        // A credential in the query tells answers apart whether it is declared as a parameter or not.
-        let secrets = self.secret_params.iter().map(|name| name.as_str().into());
-        options.query = Some(at(Location::Query).map(|p| p.name.as_str().into()).chain(secrets).collect());
-        options.headers = at(Location::Header)
-            .filter_map(|p| p.name.parse::<HeaderName>().ok())
-            .filter(|name| !matches!(name.as_str(), "accept" | "content-type" | "authorization"))
-            .collect();
-        options.cookies = at(Location::Cookie).map(|p| p.name.as_str().into()).collect();
-        options.credentials = Arc::clone(&self.secret_headers);
+        let fold = matches!(&policy.cache, Some(Switch::On(entry)) if entry.fold_defaults == Some(true));
+        caching::declare(&mut options, operation, &self.secrets, fold);
         Some(options)
     }
 
@@ -440,6 +430,12 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
             Some(Undeclared::Ignore) => UndeclaredQuery::Ignore,
             Some(Undeclared::Bypass) => UndeclaredQuery::Bypass,
         },
+        languages: entry
+            .languages
+            .iter()
+            .flat_map(|many| &many.0)
+            .map(|language| language.0.clone())
+            .collect(),
         ..RouteCacheOptions::default()
     })
 }
