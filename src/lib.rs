@@ -8,6 +8,8 @@ pub mod exchange;
 pub mod problem;
 pub mod telemetry;
 
+pub mod shared;
+
 pub mod cache;
 pub mod counter;
 pub mod policy;

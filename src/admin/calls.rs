@@ -17,9 +17,11 @@ use utoipa::{
 };
 
 use super::{
-    CacheState, Control, CreatedKey, Generation, Health, Key, NewKey, Purge, Purged, Ready, UpstreamState,
+    CacheState, Control, CreatedKey, Generation, Health, Key, NewKey, Purge, Purged, Ready, RedisState,
+    UpstreamState,
     answer::{Input, ProblemDocument, Refusal, change},
 };
+use crate::problem::{self, Problem};
 
 type Gateway = State<Arc<dyn Control>>;
 
@@ -158,18 +160,31 @@ pub(super) async fn cache(State(gateway): Gateway) -> Json<CacheState> {
     Json(gateway.cache())
 }
 
+/// The Redis that several gateways share
+#[utoipa::path(get, path = "/redis", tag = "state", security(("token" = []), ()),
+    responses((status = 200, body = RedisState, description = "its present state")))]
+pub(super) async fn redis(State(gateway): Gateway) -> Json<RedisState> {
+    Json(gateway.redis())
+}
+
 /// Remove answers from the cache
 ///
-/// `"all"`, or an object with one of `url`, `prefix` and `api`.
+/// `"all"`, or an object with one of `url`, `prefix` and `api`. With a Redis it reaches every node that shares
+/// it; while that is away, this one alone: then the answer is 503 `purge-incomplete`.
 #[utoipa::path(post, path = "/cache/purge", tag = "cache", security(("token" = [])), request_body = Purge, responses(
     (status = 200, body = Purged, description = "how much was removed"),
     (status = 401, body = ProblemDocument, description = "the token is missing or wrong", content_type = "application/problem+json"),
-    (status = 422, body = ProblemDocument, description = "nothing can be meant by it", content_type = "application/problem+json")))]
+    (status = 422, body = ProblemDocument, description = "nothing can be meant by it", content_type = "application/problem+json"),
+    (status = 503, body = ProblemDocument, description = "only this node was purged", content_type = "application/problem+json")))]
 pub(super) async fn purge(
     State(gateway): Gateway,
     Input(what): Input<Purge>,
 ) -> Result<(StatusCode, Json<Purged>), Refusal> {
-    change(StatusCode::OK, move || gateway.purge(&what)).await
+    let (status, Json(purged)) = change(StatusCode::OK, move || gateway.purge(&what)).await?;
+    let Some(why) = purged.why else { return Ok((status, Json(purged))) };
+    let detail = format!("other nodes may still serve what was purged here: {why}; purge again when Redis is back");
+    let problem = Problem::new(&problem::PURGE_INCOMPLETE, detail).member("entries", purged.entries.into());
+    Err(Refusal(problem.member("reach", serde_json::json!(purged.reach))))
 }
 
 /// This description as JSON

@@ -23,6 +23,7 @@ pub trait Control: Send + Sync + 'static {
     fn generations(&self) -> Vec<Generation>;
     fn upstreams(&self) -> Vec<UpstreamState>;
     fn cache(&self) -> CacheState;
+    fn redis(&self) -> RedisState;
     fn keys(&self) -> Vec<Key>;
 
     fn reload(&self) -> Result<Generation, Vec<Diagnostic>>;
@@ -122,10 +123,72 @@ pub enum Purge {
     Api(String),
 }
 
-/// How much was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// How much was removed, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Purged {
     pub entries: u64,
+    pub reach: Reach,
+    /// The number of the purge in the log that all nodes read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// Why no other node knows of it.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub why: Option<String>,
+}
+
+/// Which nodes a purge reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// This gateway; it shares no Redis with others.
+    Alone,
+    /// All that share the Redis: those that are up within moments, others before they serve again.
+    Everywhere,
+    /// This gateway alone, though it shares a Redis.
+    HereOnly,
+}
+
+/// The Redis that several gateways share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RedisState {
+    /// `off` (none is configured), `connecting`, `up` or `down`.
+    pub state: String,
+    /// Its address, without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// When the state began.
+    pub since_ms: u64,
+    /// Why it is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Connections made since the start.
+    pub connects: u64,
+    /// Connections that failed or ended since the start.
+    pub failures: u64,
+    /// How far this gateway is with the purges of all; absent when the cache is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purges: Option<PurgeLog>,
+}
+
+/// How far this gateway is in the log of purges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PurgeLog {
+    /// The number of the last one that holds here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// Those that do not hold here yet, as last seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
+    /// Purges of others that were carried out here since the start.
+    pub applied: u64,
+    /// Purges made here that reached no other node, since the start.
+    pub unspread: u64,
+    /// How often everything was purged since the start, for it was not known which purges had been missed.
+    pub missed: u64,
+    /// Why the log cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// An API key without its secret.

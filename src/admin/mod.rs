@@ -27,8 +27,8 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use control::{
-    CacheState, Control, CreatedKey, Endpoint, Generation, Health, Key, NewKey, Purge, Purged, Ready, Status,
-    UpstreamState,
+    CacheState, Control, CreatedKey, Endpoint, Generation, Health, Key, NewKey, Purge, PurgeLog, Purged, Reach,
+    Ready, RedisState, Status, UpstreamState,
 };
 pub use guard::Access;
 pub use token::Token;
@@ -98,6 +98,7 @@ fn parts() -> (Calls, Calls) {
         .routes(routes!(calls::revoke_key))
         .routes(routes!(calls::upstreams))
         .routes(routes!(calls::cache))
+        .routes(routes!(calls::redis))
         .routes(routes!(calls::purge))
         .routes(routes!(calls::openapi_json))
         .routes(routes!(calls::openapi_yaml));

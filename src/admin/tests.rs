@@ -78,6 +78,17 @@ impl Control for Fake {
     fn cache(&self) -> CacheState {
         CacheState::default()
     }
+    fn redis(&self) -> RedisState {
+        RedisState {
+            state: "off".into(),
+            server: None,
+            since_ms: 1,
+            why: None,
+            connects: 0,
+            failures: 0,
+            purges: None,
+        }
+    }
     fn keys(&self) -> Vec<Key> {
         vec![key()]
     }
@@ -97,7 +108,13 @@ impl Control for Fake {
         Ok(key())
     }
     fn purge(&self, what: &Purge) -> Result<Purged, Vec<Diagnostic>> {
-        Ok(Purged { entries: u64::from(*what == Purge::Url("http://a/b".into())) })
+        let away = *what == Purge::Api("away".into());
+        Ok(Purged {
+            entries: u64::from(*what == Purge::Url("http://a/b".into())),
+            reach: if away { Reach::HereOnly } else { Reach::Everywhere },
+            sequence: (!away).then_some(7),
+            why: away.then(|| "no reply within 1s".to_owned()),
+        })
     }
 }
 
@@ -148,6 +165,7 @@ async fn on_loopback_everybody_may_read() {
         "/generations",
         "/upstreams",
         "/cache",
+        "/redis",
         "/openapi.json",
         "/openapi.yaml",
     ] {
@@ -208,7 +226,11 @@ async fn changing_needs_the_token_everywhere() {
     assert_eq!(call(&app, "DELETE /keys/k1", NEAR, &[BEARER], "").await.0, StatusCode::OK);
     let (_, _, text) =
         call(&app, "POST /cache/purge", NEAR, &[JSON, BEARER], r#"{"url":"http://a/b"}"#).await;
-    assert_eq!(text, r#"{"entries":1}"#);
+    assert_eq!(text, r#"{"entries":1,"reach":"everywhere","sequence":7}"#);
+    let (status, _, text) =
+        call(&app, "POST /cache/purge", NEAR, &[JSON, BEARER], r#"{"api":"away"}"#).await;
+    assert_eq!((status, code(&text).as_str()), (StatusCode::SERVICE_UNAVAILABLE, "purge-incomplete"));
+    assert!(text.contains("no reply within 1s") && text.contains(r#""reach":"here_only""#), "{text}");
 }
 
 #[tokio::test]
@@ -338,6 +360,7 @@ fn the_description_names_every_call_and_which_need_the_token() {
             "/openapi.json",
             "/openapi.yaml",
             "/ready",
+            "/redis",
             "/upstreams"
         ]
     );

@@ -9,15 +9,17 @@ use url::Url;
 use super::{Cache, CacheStats, disk::meta::Rule, key, request::CacheRequest};
 
 /// What a purge is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Purge {
     /// One host, as in [`CacheRequest::host`], or all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     pub scope: Scope,
 }
 
 /// Paths of a purge, in canonical form.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     All,
     /// This path, with any query.
@@ -27,6 +29,12 @@ pub enum Scope {
 }
 
 impl Purge {
+    /// A purge of everything.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { host: None, scope: Scope::All }
+    }
+
     /// Whether it is about the resource of these key bytes.
     #[must_use]
     pub fn covers(&self, key: &[u8]) -> bool {

@@ -47,6 +47,7 @@ pub mod epoch;
 pub mod fill;
 pub mod hit;
 pub mod memory;
+pub mod nodes;
 pub mod stats;
 pub mod status;
 pub mod store;
@@ -58,6 +59,7 @@ pub use fill::Fill;
 pub use freshness::Times;
 pub use hit::{Hit, Origin};
 pub use invalidate::{Purge, PurgeError, Purged, Scope};
+pub use nodes::{Nodes, Progress, Reach, Spread};
 pub use options::{RequestDirectiveMode, RouteCacheOptions, UndeclaredQuery};
 pub use query::{Absent, DeclaredQuery, Param};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};
@@ -146,6 +148,22 @@ impl Cache {
         self.inner.stats.memory_entries.store(entries, Ordering::Relaxed);
         self.inner.stats.memory_bytes.store(bytes, Ordering::Relaxed);
         self.inner.stats.report()
+    }
+
+    /// The text that [`Self::set_bookmark`] left in an earlier run. It is there only if what was stored then is.
+    #[must_use]
+    pub fn bookmark(&self) -> Option<&str> {
+        self.inner.disk.as_ref().and_then(disk::Disk::bookmark)
+    }
+
+    /// Keeps a text beside what is stored, once all purges and invalidations until now are durable: how far
+    /// someone got with them. False when the disk did not confirm it within ten seconds; without a disk tier
+    /// there is nothing to keep.
+    pub async fn set_bookmark(&self, text: String) -> bool {
+        match &self.inner.disk {
+            Some(disk) => disk.set_bookmark(text).await,
+            None => true,
+        }
     }
 
     /// Writes what is queued and closes the disk tier, for at most `limit`; false when that was not

@@ -39,6 +39,8 @@ pub struct Banner {
     pub docs_moved: Option<String>,
     pub state: String,
     pub cache: bool,
+    /// The Redis that nodes share, and how it is.
+    pub redis: Option<String>,
     /// The key that `--protect` or `demo` made.
     pub key: Option<String>,
     /// Keys that open it.
@@ -125,6 +127,9 @@ impl Banner {
             },
         ));
         facts.push(("state", format!("{}{}", self.state, if self.cache { "" } else { " (cache off)" })));
+        if let Some(redis) = &self.redis {
+            facts.push(("redis", redis.clone()));
+        }
         if self.warnings > 0 {
             facts.push(("findings", format!("{}, shown above", tally(0, self.warnings))));
         }

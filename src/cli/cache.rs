@@ -13,7 +13,10 @@ use crate::diagnostic::{Diagnostic, codes, render::plural};
 pub fn cache(action: &CacheAction, connect: &Connect) -> Result<String, Diagnostic> {
     let gateway = running(connect)?;
     match action {
-        CacheAction::Stats => Ok(stats(&gateway.call(Method::GET, "/cache", None)?)),
+        CacheAction::Stats => {
+            let cache = stats(&gateway.call(Method::GET, "/cache", None)?);
+            Ok(cache + &redis(&gateway.call(Method::GET, "/redis", None)?))
+        }
         CacheAction::Purge { url, prefix, api, all: _ } => {
             let what = match (url, prefix, api) {
                 (Some(url), _, _) => json!({ "url": url }),
@@ -21,8 +24,9 @@ pub fn cache(action: &CacheAction, connect: &Connect) -> Result<String, Diagnost
                 (_, _, Some(api)) => json!({ "api": api }),
                 _ => json!("all"),
             };
-            gateway.call(Method::POST, "/cache/purge", Some(&what))?;
-            Ok("purged: what was stored is asked for anew\n".to_owned())
+            let purged = gateway.call(Method::POST, "/cache/purge", Some(&what))?;
+            let wherever = if purged["reach"] == "everywhere" { " on every node" } else { "" };
+            Ok(format!("purged{wherever}: what was stored is asked for anew\n"))
         }
     }
 }
@@ -50,6 +54,23 @@ fn running(connect: &Connect) -> Result<Running, Diagnostic> {
         .file(dir.display().to_string())
         .help("start it first")),
     }
+}
+
+/// How it stands with other nodes; nothing where no Redis is shared.
+fn redis(redis: &Value) -> String {
+    let text = |name: &str| redis[name].as_str().unwrap_or_default();
+    let number = |name: &str| redis["purges"][name].as_u64();
+    if text("state") == "off" {
+        return String::new();
+    }
+    let mut line = format!("redis   {}, {}", text("server"), text("state"));
+    for why in [&redis["why"], &redis["purges"]["problem"]].into_iter().filter_map(Value::as_str) {
+        line.push_str(&format!(" ({why})"));
+    }
+    if let (Some(sequence), Some(lag)) = (number("sequence"), number("lag")) {
+        line.push_str(&format!("; purge {sequence} of {} holds here", sequence + lag));
+    }
+    line + "\n"
 }
 
 fn stats(cache: &Value) -> String {

@@ -11,8 +11,9 @@ use crate::{
         KeyStore,
         keyset::{Fetch, FetchKeys, KeySets},
     },
+    shared::Redis,
     telemetry::{AccessLog, Telemetry},
-    upstream::Upstreams,
+    upstream::{Upstreams, transport},
 };
 
 /// What assembling the plan would say.
@@ -29,6 +30,8 @@ pub fn gateway(plan: Plan) -> (Option<Gateway>, Vec<Diagnostic>) {
         keys: Arc::new(KeyStore::detached()),
         key_sets: KeySets::new(Arc::new(NoFetch), None),
         cache: None,
+        redis: Redis::new(None, transport::tls),
+        nodes: None,
         cache_bytes: 0,
     };
     assemble::assemble(plan, 0, &live, None)

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::{
     args::Source,
     configure::Policies,
-    findings,
+    findings, nodes,
     prepare::{self, Imported, Prepared},
 };
 use crate::{
@@ -302,6 +302,7 @@ impl Engine {
         match loaded.gateway.take() {
             Some(gateway) if !failed => {
                 self.proxy.current.store(Arc::new(gateway));
+                self.live.redis.configure(loaded.model.as_ref().and_then(config::redis));
                 self.number.store(number, Ordering::Relaxed);
                 Ok((self.remember(number, &loaded), loaded.diagnostics))
             }
@@ -392,6 +393,10 @@ impl admin::Control for Engine {
         self.live.cache.as_ref().map(|cache| cache_state(cache, self.live.cache_bytes)).unwrap_or_default()
     }
 
+    fn redis(&self) -> admin::RedisState {
+        nodes::state(&self.live)
+    }
+
     fn keys(&self) -> Vec<admin::Key> {
         self.live.keys.list().into_iter().map(key).collect()
     }
@@ -412,17 +417,11 @@ impl admin::Control for Engine {
     }
 
     fn purge(&self, what: &admin::Purge) -> Result<admin::Purged, Vec<Diagnostic>> {
-        let Some(cache) = &self.live.cache else {
+        let Some(nodes) = &self.live.nodes else {
             return Err(vec![Diagnostic::error(codes::USAGE, "the cache is off")]);
         };
-        let mut entries = 0;
-        for purge in scope(&self.proxy, what)? {
-            let done = self.runtime.block_on(cache.purge(purge));
-            entries += done
-                .map_err(|error| vec![Diagnostic::error(codes::STATE_UNUSABLE, error.to_string())])?
-                .memory;
-        }
-        Ok(admin::Purged { entries })
+        let all = scope(&self.proxy, what)?;
+        self.runtime.block_on(nodes::purge(nodes, all)).map_err(|fault| vec![fault])
     }
 }
 

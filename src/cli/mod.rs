@@ -13,6 +13,7 @@ mod explain;
 mod explain_route;
 mod findings;
 mod keys;
+mod nodes;
 mod prepare;
 mod run;
 mod serve;

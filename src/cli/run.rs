@@ -17,7 +17,7 @@ use super::{
     banner::{ApiLine, Banner},
     configure::Policies,
     engine::{self, Engine, Loaded, Recipe},
-    exit, findings, prepare,
+    exit, findings, nodes, prepare,
     serve::{self, DataPlane},
     show,
     state::{self, State},
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     admin,
-    cache::{Cache, CacheConfig},
+    cache::{Cache, CacheConfig, Nodes},
     config::{self, Model, Switch, model},
     counter::Limiters,
     diagnostic::{self, Diagnostic, codes},
@@ -42,6 +42,7 @@ use crate::{
     },
     proxy::{Proxy, Via},
     server::{self, Control, Drain, Listeners, ServerConfig},
+    shared::Redis,
     telemetry::{AccessLog, Format, Telemetry},
     upstream::{Upstreams, transport},
 };
@@ -196,6 +197,7 @@ impl Start {
                 tracing::warn!(%error, "the admin address could not be left in the state directory");
             }
         }
+        banner.redis = control.block_on(nodes::meet(&engine.live));
         let proxy = Arc::clone(&engine.proxy);
         let server = match server::run(listeners, config, &drain, &stats, move |_| {
             DataPlane(Arc::clone(&proxy))
@@ -230,6 +232,7 @@ struct Settings {
     server: ServerConfig,
     /// Bytes in memory and on disk; `None` = off.
     cache: Option<(Option<u64>, Option<u64>)>,
+    redis: Option<crate::shared::Config>,
 }
 
 impl Settings {
@@ -264,7 +267,8 @@ impl Settings {
             Some(Switch::On(store)) => Some((store.memory.map(|size| size.0), store.disk.map(|size| size.0))),
             None => Some((None, None)),
         };
-        Ok(Self { listen, admin, access_log, server: server_config(model, flags)?, cache })
+        let (server, redis) = (server_config(model, flags)?, config::redis(model));
+        Ok(Self { listen, admin, access_log, server, cache, redis })
     }
 }
 
@@ -372,6 +376,9 @@ fn open_live(
             (Some(cache), said)
         }
     };
+    let redis = Redis::new(Some(runtime.clone()), transport::tls);
+    let nodes = cache.clone().map(|cache| Nodes::start(cache, redis.clone(), runtime.clone()));
+    redis.configure(settings.redis.clone());
     let live = Live {
         telemetry: Arc::new(Telemetry::new(log)),
         upstreams: Upstreams::new(settings.server.workers),
@@ -379,6 +386,8 @@ fn open_live(
         keys: Arc::new(keys),
         key_sets: KeySets::new(Arc::new(fetch), Some(runtime.clone())),
         cache,
+        redis,
+        nodes,
         cache_bytes: config.disk_bytes,
     };
     Ok((live, said))
@@ -452,6 +461,7 @@ fn banner(
         docs: loaded.docs.clone().filter(|_| !loaded.sources.is_empty()),
         state: state.dir.display().to_string(),
         cache: settings.cache.is_some(),
+        redis: None,
         key,
         keys,
         protected: loaded.summaries.iter().any(|summary| summary.security == Mode::Gateway),

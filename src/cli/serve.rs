@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
-use super::{engine::Engine, run::CLOSE_WITHIN, show};
+use super::{engine::Engine, nodes, run::CLOSE_WITHIN, show};
 use crate::{
     cache::CacheReport,
     diagnostic::{self, render::plural},
@@ -135,6 +135,7 @@ pub fn watch_gauges(engine: &Arc<Engine>, stats: &Arc<Stats>) {
             });
         }
     }
+    nodes::watch(engine);
     let open = Arc::clone(stats);
     metrics.gauge_fn("connections", "Client connections open now", move || open.open() as f64);
     let accepted = Arc::clone(stats);

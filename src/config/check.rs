@@ -1,13 +1,16 @@
 //! What no single key can be wrong about: keys that exclude or need one another, names that are twice.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
-    model::{Issuer, Model, Policy},
+    model::{Issuer, Model, Policy, Redis},
     read::Spanned,
     value::{Many, Named, Switch, UpstreamRef},
 };
 use crate::diagnostic::{Code, Diagnostic, Place, codes, suggest};
+
+/// The longest that Redis may be waited for.
+const MAX_REDIS_WAIT: Duration = Duration::from_mins(1);
 
 /// Checks a whole model.
 pub(super) fn model(model: &Model, found: &mut Vec<Diagnostic>) {
@@ -16,6 +19,7 @@ pub(super) fn model(model: &Model, found: &mut Vec<Diagnostic>) {
     unique("a consumer", model.consumers.iter().map(|consumer| &consumer.name), found);
     unique("an issuer", model.issuers.iter().map(|issuer| &issuer.name), found);
     model.issuers.iter().for_each(|issuer| self::issuer(issuer, found));
+    model.redis.iter().for_each(|redis| self::redis(redis, found));
     let upstreams: Vec<&str> =
         model.upstreams.iter().flat_map(|Named(all)| all).map(|(name, _)| name.value.as_str()).collect();
     // One that could not be read is not there; its routes are not to blame.
@@ -91,6 +95,34 @@ fn issuer(issuer: &Issuer, found: &mut Vec<Diagnostic>) {
     }
     if let Some(key) = &issuer.key {
         one_of([("pem", key.pem.is_some()), ("secret", key.secret.is_some())], &key.place, found);
+    }
+}
+
+fn redis(redis: &Redis, found: &mut Vec<Diagnostic>) {
+    let address = &redis.url.value;
+    let password = redis.password.is_some() || address.password.is_some();
+    let both = [
+        ("username", redis.username.is_some() && address.username.is_some()),
+        ("password", redis.password.is_some() && address.password.is_some()),
+    ];
+    for (key, _) in both.into_iter().filter(|(_, twice)| *twice) {
+        let title = format!("the {key} stands in `url` and under `{key}`");
+        error(codes::KEYS_CONFLICT, title, &redis.place, "take it out of `url`", found);
+    }
+    if let Some(username) = &redis.username
+        && !password
+    {
+        let help = "add `password`; a user without one is Redis' default user";
+        error(codes::KEYS_CONFLICT, "there is a `username` without a password", &username.place, help, found);
+    }
+    let clocks = [("connect_timeout", &redis.connect_timeout), ("reply_timeout", &redis.reply_timeout)];
+    for (key, clock) in clocks {
+        let Some(clock) = clock else { continue };
+        if clock.value.is_zero() || clock.value > MAX_REDIS_WAIT {
+            let title = format!("`{key}` is out of bounds");
+            let help = "from `1ms` to `1m`: a call must end while someone still waits for it";
+            error(codes::VALUE_INVALID, title, &clock.place, help, found);
+        }
     }
 }
 

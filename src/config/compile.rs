@@ -29,6 +29,7 @@ use crate::{
         },
         security::Mode,
     },
+    shared,
 };
 use route::Common;
 
@@ -104,6 +105,30 @@ pub fn compile(model: &Model, sources: &[Source<'_>]) -> Compiled {
         docs: docs(model),
     };
     Compiled { plan, summaries, diagnostics: compiler.said }
+}
+
+/// How Redis is reached, where one is configured.
+#[must_use]
+pub fn redis(model: &Model) -> Option<shared::Config> {
+    let redis = model.redis.as_ref()?;
+    let mut address = redis.url.value.clone();
+    if let Some(username) = &redis.username {
+        address.username = Some(username.value.clone());
+    }
+    if let Some(password) = &redis.password {
+        address.password = Some(password.0.clone());
+    }
+    let mut config = shared::Config::new(address);
+    if let Some(prefix) = &redis.prefix {
+        prefix.0.clone_into(&mut config.prefix);
+    }
+    if let Some(clock) = &redis.connect_timeout {
+        config.connect_timeout = clock.value;
+    }
+    if let Some(clock) = &redis.reply_timeout {
+        config.reply_timeout = clock.value;
+    }
+    Some(config)
 }
 
 /// A route with the hosts it is served on; none = every host.

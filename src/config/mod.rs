@@ -20,14 +20,14 @@ mod tests;
 use std::{collections::HashSet, sync::LazyLock};
 
 use crate::diagnostic::{Diagnostic, codes};
-pub use compile::{Compiled, Manner, Source, Summary, compile};
+pub use compile::{Compiled, Manner, Source, Summary, compile, redis};
 pub use model::Model;
 pub use read::{Lookup, Spanned};
 pub use record::{Deep, KeyDoc};
 pub use scalar::duration;
 pub use value::{
-    Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
-    UpstreamRef,
+    Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size,
+    Switch, UpstreamRef,
 };
 
 use model::Policy;

@@ -13,8 +13,8 @@ use super::{
     scalar::words,
     span::Node,
     value::{
-        Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size,
-        Switch, UpstreamRef,
+        Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl,
+        Size, Switch, UpstreamRef,
     },
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     gateway::route::EncodedSlash,
     policy::{rate_limit::Per, security::Mode},
     route::Template,
+    shared::Address,
 };
 
 record! {
@@ -56,6 +57,9 @@ record! {
         optional timeouts: ServerTimeouts,
         /// The store for answers, shared by all APIs, or `off`.
         optional cache: Switch<Store>,
+        /// The Redis that several gateways share: a purge of one reaches all. An address, or a mapping.
+        /// Default: none.
+        optional redis: Redis,
         /// Who calls: names for API keys and tokens, to tell them apart in limits and logs.
         many consumers: Consumer,
         /// Whose tokens (JWT) are accepted.
@@ -175,6 +179,26 @@ record! {
         optional memory: Size,
         /// Bytes on disk, in the state directory. Default: `1GiB`.
         optional disk: Size,
+    }
+}
+
+record! {
+    short url
+    /// The Redis that several gateways share, version 6 or later. The gateway starts and serves without it too.
+    pub struct Redis {
+        /// `redis://HOST:PORT/DATABASE`, or `rediss://` for TLS, with or without `USER:PASSWORD@` before the
+        /// host. Default: port 6379, database 0.
+        required url: Spanned<Address>,
+        /// The user in the server's access list. Default: the one in `url`, else the server's default user.
+        optional username: Spanned<String>,
+        /// The password, from `${NAME}` or `${file:PATH}`. Default: the one in `url`, else none.
+        optional password: Secret,
+        /// What the names of its keys begin with. Gateways with one prefix belong together. Default: `gatewright`.
+        optional prefix: KeyPrefix,
+        /// How long connecting may take, with TLS and log-in. Default: `2s`.
+        optional connect_timeout: Spanned<Duration>,
+        /// How long a command may take, beyond which Redis counts as away. Default: `1s`.
+        optional reply_timeout: Spanned<Duration>,
     }
 }
 

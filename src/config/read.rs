@@ -29,7 +29,6 @@ const NOT_YET: &[&str] = &[
     "mock",
     "plugins",
     "redirect",
-    "redis",
     "retries",
     "retry",
     "rewrite",

@@ -8,13 +8,16 @@ use url::Url;
 use super::{
     read::{FromNode, Reader},
     span::Node,
-    value::{HostName, Language, Location, Pem, Prefix, Range, Secret, ServerUrl, Size, UpstreamRef},
+    value::{
+        HostName, KeyPrefix, Language, Location, Pem, Prefix, Range, Secret, ServerUrl, Size, UpstreamRef,
+    },
 };
 use crate::{
     diagnostic::suggest,
     gateway::{Network, route::EncodedSlash},
     policy::{rate_limit::Per, security::Mode},
     route::{Template, normalise},
+    shared::{self, Address},
 };
 
 impl FromNode for String {
@@ -194,6 +197,22 @@ fn server_url(text: &str) -> Result<Url, String> {
         Err("take out what stands from `?` or `#` on".into())
     } else {
         Ok(url)
+    }
+}
+
+impl FromNode for Address {
+    const WHAT: &'static str = "an address such as `redis://127.0.0.1:6379`";
+
+    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
+        reader.scalar(Self::WHAT, node, Self::parse)
+    }
+}
+
+impl FromNode for KeyPrefix {
+    const WHAT: &'static str = "a prefix of keys such as `gatewright`";
+
+    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
+        reader.scalar(Self::WHAT, node, |text| shared::check_prefix(text).map(|()| Self(text.to_owned())))
     }
 }
 

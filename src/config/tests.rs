@@ -50,6 +50,7 @@ drain: { delay: 5s, timeout: 1m30s }
 limits: { connections: 100, headers: 32KiB, header_count: 50, uri: 8KiB, body: off }
 timeouts: { connect: 1s, total: off, header_read: 250ms }
 cache: { memory: 64MiB, disk: 10MB }
+redis: { url: "rediss://10.0.0.9/2", username: gate, password: "${TOKEN}", prefix: shop, reply_timeout: 250ms }
 consumers:
   - { name: shop, keys: [{ value: "${file:key.txt}" }], subjects: [sub-1], groups: [gold] }
 issuers:
@@ -94,7 +95,7 @@ fn a_whole_configuration_is_read() {
     let hosts: Vec<_> = api.host.as_ref().unwrap().0.iter().map(|host| host.0.as_str()).collect();
     assert_eq!(hosts, ["api.example.com", "*.example.org"]);
     assert_eq!(api.mount.as_ref().unwrap().0, "/petstore");
-    assert_eq!((api.spec.place.line, api.spec.place.pointer.as_str()), (20, "/apis/0/spec"));
+    assert_eq!((api.spec.place.line, api.spec.place.pointer.as_str()), (21, "/apis/0/spec"));
     let Some(Many(credentials)) = &api.policy.credentials else { panic!() };
     assert_eq!(credentials[0].value.0, "Bearer s3cret");
     let Some(Switch::On(Many(limits))) = &api.policy.rate_limit else { panic!() };
@@ -271,14 +272,14 @@ error[value-invalid]: expected one of `pass`, `enforce`, `gateway`, found `enfor
 fn unknown_and_planned_keys_are_errors_with_a_suggestion() {
     assert_eq!(
         errors(
-            "redis: { url: redis://127.0.0.1:6379 }\nlistne: [\"0.0.0.0:80\"]\napis:\n  - spec: a.yaml\n    \
+            "tracing: { url: redis://127.0.0.1:6379 }\nlistne: [\"0.0.0.0:80\"]\napis:\n  - spec: a.yaml\n    \
              ratelimit: { limit: 1, window: 1s }\n    password: s3cret\n    rate_limit: { limit: 5, windw: 1m }\n"
         ),
         "\
-error[not-supported-yet]: `redis` is not supported yet
- --> gatewright.yaml:1:1   /redis
+error[not-supported-yet]: `tracing` is not supported yet
+ --> gatewright.yaml:1:1   /tracing
   |
-1 | redis: { url: ********************** }
+1 | tracing: { url: redis://127.0.0.1:6379 }
   | ^^^^^
   help: take it out: what it asks for would not happen
 

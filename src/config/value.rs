@@ -111,6 +111,10 @@ pub struct HostName(pub String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefix(pub String);
 
+/// What the names of keys in Redis begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPrefix(pub String);
+
 /// A list gives a name several values.
 impl FromNode for Headers {
     const WHAT: &'static str = "a mapping of header fields";

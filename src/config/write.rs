@@ -11,14 +11,15 @@ use super::{
     Model, Spanned,
     model::{AccessLog, Headers, UndeclaredQuery},
     value::{
-        Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size,
-        Switch, UpstreamRef,
+        Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl,
+        Size, Switch, UpstreamRef,
     },
 };
 use crate::{
     gateway::route::EncodedSlash,
     policy::{rate_limit::Per, security::Mode},
     route::Template,
+    shared::Address,
 };
 
 /// What stands at the end of the file: where to go on.
@@ -306,6 +307,8 @@ written! {
         Self::File(file) => text(file),
         Self::Url(url) => text(url),
     };
+    Address: self => text(&self.reveal());
+    KeyPrefix: self => text(&self.0);
     Template: self => text(self);
     Method: self => text(self);
     HeaderName: self => text(self);

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, Nodes},
     counter::Limiters,
     policy::identity::{KeyStore, keyset::KeySets},
+    shared::Redis,
     telemetry::Telemetry,
     upstream::Upstreams,
 };
@@ -20,6 +21,10 @@ pub struct Live {
     pub key_sets: KeySets,
     /// `None` when the cache is off.
     pub cache: Option<Cache>,
+    /// What several gateways share; its server may change with a generation.
+    pub redis: Redis,
+    /// The way of purges that are to reach every node; `None` when the cache is off.
+    pub nodes: Option<Nodes>,
     /// Bytes that the cache may take on disk.
     pub cache_bytes: u64,
 }

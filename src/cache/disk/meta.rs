@@ -46,6 +46,8 @@ pub struct Meta {
     /// How often the folder was opened; the moments of each opening are above those of the one before.
     pub opened: u64,
     pub rules: Vec<Rule>,
+    /// How far someone got with what is about this cache; goes with what is stored.
+    pub bookmark: Option<String>,
 }
 
 /// Why there is no usable file.
@@ -65,6 +67,8 @@ struct Written {
     seed: u64,
     opened: u64,
     rules: Vec<WrittenRule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bookmark: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,7 +106,7 @@ impl Meta {
             )));
         }
         let rules = written.rules.into_iter().map(Rule::from).collect();
-        Ok(Self { seed: written.seed, opened: written.opened, rules })
+        Ok(Self { seed: written.seed, opened: written.opened, rules, bookmark: written.bookmark })
     }
 
     /// Writes the file; when this returns, it is there.
@@ -112,6 +116,7 @@ impl Meta {
             seed: self.seed,
             opened: self.opened,
             rules: self.rules.iter().map(WrittenRule::from).collect(),
+            bookmark: self.bookmark.clone(),
         };
         let json = serde_json::to_string(&written).map_err(io::Error::other)?;
         let next = dir.join("meta.new");
@@ -230,9 +235,11 @@ mod tests {
             rule(2, Scope::Path("/a".to_owned())),
             rule(3, Scope::Prefix("/b".to_owned())),
         ];
-        Meta { seed: 9, opened: 2, rules: rules.clone() }.write(dir.path()).unwrap();
+        let bookmark = Some("57:x".to_owned());
+        let meta = Meta { seed: 9, opened: 2, rules: rules.clone(), bookmark: bookmark.clone() };
+        meta.write(dir.path()).unwrap();
         let read = Meta::read(dir.path()).unwrap();
-        assert_eq!((read.seed, read.opened, read.rules), (9, 2, rules));
+        assert_eq!((read.seed, read.opened, read.rules, read.bookmark), (9, 2, rules, bookmark));
         let good = fs::read(path(dir.path())).unwrap();
         for at in 0..good.len() - 1 {
             let mut bad = good.clone();
@@ -244,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_purge_of_everything_takes_the_place_of_all_others() {
-        let mut meta = Meta { seed: 0, opened: 0, rules: Vec::new() };
+        let mut meta = Meta { seed: 0, opened: 0, rules: Vec::new(), bookmark: None };
         (0..MAX_RULES as u64 + 5).for_each(|i| meta.add(rule(i, Scope::Path(format!("/{i}")))));
         assert_eq!(meta.rules.len(), 5);
         assert_eq!(meta.rules[0].purge, EVERYTHING);

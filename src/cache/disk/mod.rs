@@ -149,6 +149,8 @@ pub(crate) struct Shared {
 pub struct Disk {
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    /// As it was when the folder was opened.
+    bookmark: Option<String>,
 }
 
 impl Disk {
@@ -187,6 +189,7 @@ impl Disk {
             stats: Arc::clone(stats),
             opener,
         });
+        let bookmark = meta.bookmark.clone();
         let (opened, ready) = mpsc::channel();
         let threads =
             writer::start(Arc::clone(&shared), lock, meta, opened).and_then(|()| Readers::start(&shared));
@@ -205,7 +208,7 @@ impl Disk {
                     .help("requests are served; the log says when what is stored joins"),
             ),
         }
-        (Some(Self { shared, readers }), diagnostics)
+        (Some(Self { shared, readers, bookmark }), diagnostics)
     }
 
     /// The seed of hashes and checksums of this folder.
@@ -287,6 +290,19 @@ impl Disk {
         acknowledged(wait, PURGE_DEADLINE).await
     }
 
+    /// The text that [`Self::set_bookmark`] left before the folder was opened this time.
+    #[must_use]
+    pub fn bookmark(&self) -> Option<&str> {
+        self.bookmark.as_deref()
+    }
+
+    /// Keeps a text; not before all that was removed and purged until now is durable. Whether that was in time.
+    pub async fn set_bookmark(&self, text: String) -> bool {
+        let (done, wait) = oneshot::channel();
+        self.shared.queue.bookmark((text, done));
+        acknowledged(wait, PURGE_DEADLINE).await
+    }
+
     /// Writes what is queued and closes; false when `limit` was not enough.
     pub fn close(&self, limit: Duration) -> bool {
         let (done, wait) = mpsc::channel();
@@ -339,7 +355,7 @@ fn prepare(dir: &Path) -> Result<(Lock, Meta, Vec<Diagnostic>), Box<Diagnostic>>
                 diagnostics.push(damaged(dir, &why));
             }
             recovery::trash_generations(dir);
-            Meta { seed: super::random_seed(), opened: 0, rules: Vec::new() }
+            Meta { seed: super::random_seed(), opened: 0, rules: Vec::new(), bookmark: None }
         }
     };
     meta.opened += 1;

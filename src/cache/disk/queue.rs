@@ -49,11 +49,15 @@ pub enum Order {
 pub struct Work {
     pub orders: Vec<Order>,
     pub writes: Vec<Write>,
+    pub bookmark: Option<Bookmark>,
     /// A reader met an error.
     pub failed: Option<String>,
     /// The end: acknowledged when all is written.
     pub close: Option<mpsc::Sender<()>>,
 }
+
+/// A text to be kept, and who waits until it is.
+pub type Bookmark = (String, oneshot::Sender<()>);
 
 #[derive(Default)]
 pub struct Queue {
@@ -66,6 +70,7 @@ struct State {
     orders: Vec<Order>,
     writes: VecDeque<Write>,
     bytes: u64,
+    bookmark: Option<Bookmark>,
     failed: Option<String>,
     close: Option<mpsc::Sender<()>>,
     closed: bool,
@@ -100,6 +105,15 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// Has a text kept once all orders before it are durable. One that still waits gives way.
+    pub fn bookmark(&self, bookmark: Bookmark) {
+        let mut state = self.state();
+        if !state.closed {
+            state.bookmark = Some(bookmark);
+            self.filled.notify_one();
+        }
+    }
+
     /// Tells the writer that a reader met an error.
     pub fn fail(&self, error: String) {
         self.state().failed = Some(error);
@@ -119,7 +133,8 @@ impl Queue {
     /// Waits for work, for at most `limit`. The end is handed out last.
     pub fn take(&self, limit: Duration) -> Work {
         let idle = |s: &mut State| {
-            s.orders.is_empty() && s.writes.is_empty() && s.failed.is_none() && s.close.is_none()
+            let nothing = s.orders.is_empty() && s.writes.is_empty() && s.bookmark.is_none();
+            nothing && s.failed.is_none() && s.close.is_none()
         };
         let (mut state, _) =
             self.filled.wait_timeout_while(self.state(), limit, idle).unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +142,8 @@ impl Queue {
         let writes: Vec<Write> = state.writes.drain(..count).collect();
         state.bytes -= writes.iter().map(size).sum::<u64>();
         let close = if state.writes.is_empty() { state.close.take() } else { None };
-        Work { orders: std::mem::take(&mut state.orders), writes, failed: state.failed.take(), close }
+        let (orders, bookmark) = (std::mem::take(&mut state.orders), state.bookmark.take());
+        Work { orders, writes, bookmark, failed: state.failed.take(), close }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

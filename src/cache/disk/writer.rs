@@ -14,7 +14,7 @@ use std::{
 use super::{
     Live, Lock, Meta, Rule, Shared, damaged,
     generation::Generation,
-    queue::{Order, Work, Write},
+    queue::{Bookmark, Order, Work, Write},
     recovery,
 };
 use crate::{
@@ -46,6 +46,7 @@ pub fn start(
         generations: Vec::new(),
         waiting: Vec::new(),
         unflushed: Vec::new(),
+        bookmark: None,
         dirty_since: None,
         failures: 0,
         closed: None,
@@ -63,6 +64,8 @@ pub(super) struct Writer {
     waiting: Vec<Order>,
     /// Orders that were carried out and are not durable yet: an error puts them back.
     unflushed: Vec<Order>,
+    /// Kept when all of these orders are durable.
+    bookmark: Option<Bookmark>,
     pub(super) dirty_since: Option<Instant>,
     /// Errors in a row, without a successful flush between.
     failures: u32,
@@ -102,6 +105,7 @@ impl Writer {
     /// One round: what waits is carried out, and an error closes the tier.
     fn turn(&mut self, work: Work) {
         self.waiting.extend(work.orders);
+        self.bookmark = work.bookmark.or(self.bookmark.take());
         if let Some(why) = work.failed {
             self.close_after(&why);
         }
@@ -122,7 +126,7 @@ impl Writer {
     }
 
     fn change(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let mut urgent = false;
+        let mut urgent = self.bookmark.is_some();
         while let Some(order) = self.waiting.pop() {
             urgent = true;
             let outcome = self.carry_out(&order);
@@ -176,6 +180,11 @@ impl Writer {
         self.failures = 0;
         for order in self.unflushed.drain(..) {
             let (Order::RemovePlace(_, done) | Order::Purge(_, done)) = order;
+            let _ = done.send(());
+        }
+        if let Some((text, done)) = self.bookmark.take() {
+            self.meta.bookmark = Some(text);
+            self.meta.write(&self.shared.dir).map_err(|e| StoreError(format!("`meta`: {e}")))?;
             let _ = done.send(());
         }
         self.shared.stats.disk_blobs.store(blobs, Ordering::Relaxed);

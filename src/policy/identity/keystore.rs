@@ -306,7 +306,7 @@ mod tests {
         let (_dir, store) = open();
         let (record, secret) = store.add("app", NewKey { expires_ms: Some(100) }, 1).unwrap();
         let key = secret.reveal().as_bytes();
-        assert_eq!(store.find(key, 99).unwrap().consumer.name, "app".into());
+        assert_eq!(&*store.find(key, 99).unwrap().consumer.name, "app");
         assert_eq!(store.find(key, 100).unwrap_err(), KeyRefusal::Expired);
         store.revoke(&record.id, 50).unwrap();
         assert_eq!(store.find(key, 51).unwrap_err(), KeyRefusal::Revoked);

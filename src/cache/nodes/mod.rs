@@ -1,0 +1,216 @@
+//! Purges that reach every node: written into a log that all gateways of one Redis read.
+//!
+//! A purge is carried out here, then appended. Every node follows the log, carries out what others wrote, and
+//! remembers in its cache's folder how far it got ([`Cache::bookmark`](super::Cache::bookmark)): one that was
+//! away goes on from there. Where the log cannot tell what was missed, everything is purged. What unsafe
+//! methods invalidate stays on the node that served them: it would fill the log with every write of the API.
+//!
+//! Without Redis, or while it is away, a purge is of this node alone, and its caller is told.
+
+mod follow;
+mod message;
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::watch};
+
+use super::{Cache, Purge, PurgeError, Purged};
+use crate::shared::{Log, Position, Redis, State, Status};
+
+/// Marks of own messages that the log has not shown yet.
+const MAX_OWN: usize = 1024;
+
+/// The purges of this node and of all others; clones share it.
+#[derive(Clone)]
+pub struct Nodes {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cache: Cache,
+    log: Log,
+    /// The control plane's: a purge goes on when its caller goes away.
+    runtime: Handle,
+    /// The last entry that was carried out.
+    position: Mutex<Option<Position>>,
+    own: Mutex<VecDeque<String>>,
+    /// The last entry of the log that was seen.
+    tail: AtomicU64,
+    /// Whether the log was read to its end since the start, or there is none to read.
+    settled: watch::Sender<bool>,
+    problem: Mutex<String>,
+    applied: AtomicU64,
+    missed: AtomicU64,
+    unspread: AtomicU64,
+}
+
+/// What a purge did, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spread {
+    pub purged: Purged,
+    pub reach: Reach,
+}
+
+/// Where a purge holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Here; no others are known, for no Redis is configured.
+    Alone,
+    /// Here and in the log, under this number: nodes that are up follow within moments, others when they return.
+    Everywhere(u64),
+    /// Here alone, though others may exist; why.
+    HereOnly(String),
+}
+
+/// How far this node is, and what it did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The number of the last entry that was carried out here; nothing before the log was read.
+    pub sequence: Option<u64>,
+    /// The last number in the log, as last seen.
+    pub tail: Option<u64>,
+    /// Purges of other nodes that were carried out here.
+    pub applied: u64,
+    /// How often everything was purged, for nobody knew what had been missed.
+    pub missed: u64,
+    /// Purges of this node that did not get into the log.
+    pub unspread: u64,
+    /// Why the log cannot be read; empty when it can.
+    pub problem: String,
+}
+
+impl Progress {
+    /// How many entries are still to be carried out, as last seen.
+    #[must_use]
+    pub fn lag(&self) -> Option<u64> {
+        Some(self.tail?.saturating_sub(self.sequence.unwrap_or(0)))
+    }
+}
+
+impl Nodes {
+    /// Follows the log from now on; what is carried out is `cache`'s.
+    #[must_use]
+    pub fn start(cache: Cache, redis: Redis, runtime: Handle) -> Self {
+        let position = cache.bookmark().and_then(|text| text.parse().ok());
+        let inner = Arc::new(Inner {
+            cache,
+            log: Log::new(redis, "purges"),
+            runtime: runtime.clone(),
+            position: Mutex::new(position),
+            own: Mutex::default(),
+            tail: AtomicU64::new(0),
+            settled: watch::Sender::new(false),
+            problem: Mutex::default(),
+            applied: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            unspread: AtomicU64::new(0),
+        });
+        runtime.spawn(follow::follow(Arc::clone(&inner)));
+        Self { inner }
+    }
+
+    /// Purges here, then on all other nodes. It is done when it holds here and is in the log, or when it is
+    /// known that it is not; that takes no longer than the disk's deadline and Redis' together. It goes on when
+    /// the caller goes away.
+    ///
+    /// # Errors
+    /// When this node's disk did not confirm; other nodes are told all the same.
+    pub async fn purge(&self, purge: Purge) -> Result<Spread, PurgeError> {
+        let (inner, runtime) = (Arc::clone(&self.inner), self.inner.runtime.clone());
+        // Looking through memory takes its time: not on a thread that others need.
+        let task = self.inner.runtime.spawn_blocking(move || runtime.block_on(inner.purge(purge)));
+        task.await.unwrap_or(Err(PurgeError))
+    }
+
+    /// Waits until what was missed is carried out, until Redis is known to be away, or for `limit`. Whether
+    /// nothing is missing now.
+    pub async fn settled(&self, limit: Duration) -> bool {
+        let mut settled = self.inner.settled.subscribe();
+        let mut news = self.inner.log.news();
+        let done = async {
+            loop {
+                if *settled.borrow_and_update() {
+                    return true;
+                }
+                if matches!(self.inner.log.status().state, State::Down | State::Off) {
+                    return false;
+                }
+                tokio::select! {
+                    _ = settled.changed() => {}
+                    _ = news.changed() => {}
+                }
+            }
+        };
+        tokio::time::timeout(limit, done).await.unwrap_or(false)
+    }
+
+    /// How the connection to Redis is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.inner.log.status()
+    }
+
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let inner = &self.inner;
+        let tail = inner.tail.load(Ordering::Relaxed);
+        Progress {
+            sequence: lock(&inner.position).as_ref().map(|position| position.sequence),
+            tail: (tail > 0).then_some(tail),
+            applied: inner.applied.load(Ordering::Relaxed),
+            missed: inner.missed.load(Ordering::Relaxed),
+            unspread: inner.unspread.load(Ordering::Relaxed),
+            problem: lock(&inner.problem).clone(),
+        }
+    }
+}
+
+impl Inner {
+    async fn purge(&self, purge: Purge) -> Result<Spread, PurgeError> {
+        let message = message::write(&purge);
+        let purged = self.cache.purge(purge).await;
+        if self.log.status().state == State::Off {
+            return purged.map(|purged| Spread { purged, reach: Reach::Alone });
+        }
+        let mark = Log::mark();
+        if purged.is_ok() {
+            self.own(&mark);
+        }
+        let reach = match self.log.append(&mark, &message).await {
+            Ok(sequence) => Reach::Everywhere(sequence),
+            Err(why) => {
+                self.unspread.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!("a purge reached this node alone: {why}");
+                Reach::HereOnly(why.0)
+            }
+        };
+        purged.map(|purged| Spread { purged, reach })
+    }
+
+    /// Notes that what stands under this mark is carried out here. One that is forgotten is carried out again.
+    fn own(&self, mark: &str) {
+        let mut own = lock(&self.own);
+        if own.len() == MAX_OWN {
+            own.pop_front();
+        }
+        own.push_back(mark.to_owned());
+    }
+
+    /// Whether this node wrote it, and has carried it out.
+    fn is_own(&self, position: &Position) -> bool {
+        let mut own = lock(&self.own);
+        let at = own.iter().position(|mark| *mark == position.mark);
+        at.is_some_and(|at| own.remove(at).is_some())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
