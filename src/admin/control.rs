@@ -152,8 +152,7 @@ pub enum Reach {
 /// The Redis that several gateways share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RedisState {
-    /// `off` (none is configured), `connecting`, `up` or `down`.
-    pub state: String,
+    pub state: RedisStatus,
     /// Its address, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
@@ -169,6 +168,19 @@ pub struct RedisState {
     /// How far this gateway is with the purges of all; absent when the cache is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purges: Option<PurgeLog>,
+}
+
+/// How the connection to Redis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RedisStatus {
+    /// None is configured.
+    Off,
+    /// The first attempt is under way.
+    Connecting,
+    Up,
+    /// The last attempt failed; the next one comes by itself.
+    Down,
 }
 
 /// How far this gateway is in the log of purges.

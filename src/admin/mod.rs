@@ -28,7 +28,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use control::{
     CacheState, Control, CreatedKey, Endpoint, Generation, Health, Key, NewKey, Purge, PurgeLog, Purged, Reach,
-    Ready, RedisState, Status, UpstreamState,
+    Ready, RedisState, RedisStatus, Status, UpstreamState,
 };
 pub use guard::Access;
 pub use token::Token;

@@ -80,7 +80,7 @@ impl Control for Fake {
     }
     fn redis(&self) -> RedisState {
         RedisState {
-            state: "off".into(),
+            state: RedisStatus::Off,
             server: None,
             since_ms: 1,
             why: None,

@@ -156,13 +156,11 @@ impl Cache {
         self.inner.disk.as_ref().and_then(disk::Disk::bookmark)
     }
 
-    /// Keeps a text beside what is stored, once all purges and invalidations until now are durable: how far
-    /// someone got with them. False when the disk did not confirm it within ten seconds; without a disk tier
-    /// there is nothing to keep.
-    pub async fn set_bookmark(&self, text: String) -> bool {
-        match &self.inner.disk {
-            Some(disk) => disk.set_bookmark(text).await,
-            None => true,
+    /// Has a text kept beside what is stored, as soon as all purges and invalidations until now are durable:
+    /// how far someone got with them. A crash before that leaves the one before.
+    pub fn set_bookmark(&self, text: String) {
+        if let Some(disk) = &self.inner.disk {
+            disk.set_bookmark(text);
         }
     }
 

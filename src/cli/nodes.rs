@@ -70,7 +70,12 @@ pub fn state(live: &Live) -> admin::RedisState {
         }
     });
     admin::RedisState {
-        state: status.state.as_str().to_owned(),
+        state: match status.state {
+            State::Off => admin::RedisStatus::Off,
+            State::Connecting => admin::RedisStatus::Connecting,
+            State::Up => admin::RedisStatus::Up,
+            State::Down => admin::RedisStatus::Down,
+        },
         server: given(status.server),
         since_ms: status.since_ms,
         why: given(status.why),

@@ -3,7 +3,7 @@
 use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
+    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
     aio::MultiplexedConnection,
 };
 use rustls::pki_types::ServerName;
@@ -63,7 +63,8 @@ async fn greet<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         .set_db(i64::from(config.address.database))
         // Messages on channels come between replies, which only this version of the protocol allows.
         .set_protocol(ProtocolVersion::RESP3)
-        .set_lib_name("gatewright", env!("CARGO_PKG_VERSION"));
+        // One command, one reply: a server that refuses says why and closes at once.
+        .set_skip_set_lib_name();
     if let Some(username) = &config.address.username {
         who = who.set_username(username);
     }
@@ -82,7 +83,7 @@ async fn greet<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         .set_response_timeout(None)
         .set_push_sender(listen);
     let made = MultiplexedConnection::new_with_config(&who, Bounded::new(stream), options).await;
-    let (connection, driver) = made.map_err(|error| told(&error))?;
+    let (connection, driver) = made.map_err(|error| refused(&error))?;
     Ok((connection, Box::pin(driver)))
 }
 
@@ -97,23 +98,28 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
+/// Why a greeting was not answered well.
+fn refused(error: &RedisError) -> String {
+    match error.code() {
+        Some("WRONGPASS") => "user or password was not accepted".to_owned(),
+        Some("NOAUTH") => "it asks for a password: give one with `password`".to_owned(),
+        Some("ERR") if error.detail().is_some_and(|detail| detail.starts_with("unknown command")) => {
+            "it is older than Redis 6, which does not suffice".to_owned()
+        }
+        _ => told(error),
+    }
+}
+
 /// An error of the client or the server in plain words; bounded, for the server words it.
 #[must_use]
 pub fn told(error: &RedisError) -> String {
     if error.is_connection_dropped() {
         return "the connection was closed".to_owned();
     }
-    match error.kind() {
-        ErrorKind::RESP3NotSupported => "it is older than Redis 6, which does not suffice".to_owned(),
-        ErrorKind::AuthenticationFailed => match error.detail() {
-            Some(detail) => bounded(&format!("user or password was not accepted: {detail}")),
-            None => "user or password was not accepted".to_owned(),
-        },
-        _ => match (error.code(), error.detail()) {
-            (Some("ERR") | None, Some(detail)) => bounded(detail),
-            (Some(code), Some(detail)) => bounded(&format!("{code} {detail}")),
-            _ => bounded(&error.to_string()),
-        },
+    match (error.code(), error.detail()) {
+        (Some("ERR") | None, Some(detail)) => bounded(detail),
+        (Some(code), Some(detail)) => bounded(&format!("{code} {detail}")),
+        _ => bounded(&error.to_string()),
     }
 }
 

@@ -44,6 +44,7 @@ struct Inner {
     runtime: Option<Handle>,
     tls: MakeTls,
     config: watch::Sender<Option<Arc<Config>>>,
+    configured_ms: AtomicU64,
     current: ArcSwapOption<Connected>,
     /// Grows with each message on a channel and each change of state.
     news: watch::Sender<u64>,
@@ -85,18 +86,6 @@ pub enum State {
     Down,
 }
 
-impl State {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Connecting => "connecting",
-            Self::Up => "up",
-            Self::Down => "down",
-        }
-    }
-}
-
 /// The connection at one moment.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -135,15 +124,15 @@ impl Redis {
     /// Nothing is dialled before [`Self::configure`].
     #[must_use]
     pub fn new(runtime: Option<Handle>, tls: MakeTls) -> Self {
-        let shown = Shown { config: None, state: State::Off, since_ms: now_ms(), why: String::new() };
         let inner = Arc::new(Inner {
             runtime,
             tls,
             config: watch::Sender::new(None),
+            configured_ms: AtomicU64::new(now_ms()),
             current: ArcSwapOption::empty(),
             news: watch::Sender::new(0),
             channels: Mutex::default(),
-            shown: Mutex::new(shown),
+            shown: Mutex::new(Shown { config: None, state: State::Off, since_ms: 0, why: String::new() }),
             connects: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         });
@@ -163,6 +152,7 @@ impl Redis {
             let changes = *now != config;
             if changes {
                 *now = config;
+                self.inner.configured_ms.store(now_ms(), Ordering::Relaxed);
                 // Nothing more goes to the old one. Here, before the new one can be there.
                 self.inner.current.store(None);
             }
@@ -177,16 +167,19 @@ impl Redis {
     pub fn status(&self) -> Status {
         let config = self.inner.config.borrow().clone();
         let shown = lock(&self.inner.shown);
-        let state = match (&config, &shown.config) {
-            (None, _) => State::Off,
-            (Some(config), Some(about)) if Arc::ptr_eq(config, about) => shown.state,
-            (Some(_), _) => State::Connecting,
+        let configured_ms = self.inner.configured_ms.load(Ordering::Relaxed);
+        let (state, since_ms, why) = match (&config, &shown.config) {
+            (Some(config), Some(about)) if Arc::ptr_eq(config, about) => {
+                (shown.state, shown.since_ms, shown.why.clone())
+            }
+            (Some(_), _) => (State::Connecting, configured_ms, String::new()),
+            (None, _) => (State::Off, configured_ms, String::new()),
         };
         Status {
             state,
             server: config.map(|config| config.address.to_string()).unwrap_or_default(),
-            since_ms: shown.since_ms,
-            why: if state == State::Down { shown.why.clone() } else { String::new() },
+            since_ms,
+            why,
             connects: self.inner.connects.load(Ordering::Relaxed),
             failures: self.inner.failures.load(Ordering::Relaxed),
         }
@@ -220,6 +213,10 @@ impl Redis {
         let outcome = timeout(config.reply_timeout, work(call)).await;
         let (why, ends) = match outcome {
             Ok(Ok(value)) => return Ok(value),
+            // It ended while the call was under way: the reason is known where it ended.
+            Ok(Err(error)) if error.is_connection_dropped() && self.status().state == State::Down => {
+                return Err(self.away());
+            }
             Ok(Err(error)) => (dial::told(&error), ends_connection(&error)),
             Err(_) => (format!("no reply within {:?}", config.reply_timeout), true),
         };
@@ -359,7 +356,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Dials, asks which run of the server this is, and listens to the channels.
+/// Dials, says who is there, asks which run of the server this is, and listens to the channels.
 async fn open(
     inner: &Arc<Inner>,
     config: &Arc<Config>,
@@ -383,6 +380,8 @@ async fn settle(connection: &mut MultiplexedConnection, config: &Config, inner: 
             tracing::warn!(%channel, "Redis does not let this gateway listen, it looks once a second: {why}");
         }
     }
+    // For who looks at `CLIENT LIST`; where it is not allowed, nothing is lost.
+    let _: RedisResult<()> = redis::cmd("CLIENT").arg("SETNAME").arg("gatewright").query_async(connection).await;
     let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(connection).await;
     let info = info.unwrap_or_default();
     info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned()

@@ -16,3 +16,6 @@ mod log;
 pub use address::{Address, Config, check_prefix};
 pub use link::{Away, Redis, State, Status};
 pub use log::{Entry, Log, MAX_MESSAGE, Position, Read};
+
+#[cfg(test)]
+mod tests;

@@ -296,11 +296,9 @@ impl Disk {
         self.bookmark.as_deref()
     }
 
-    /// Keeps a text; not before all that was removed and purged until now is durable. Whether that was in time.
-    pub async fn set_bookmark(&self, text: String) -> bool {
-        let (done, wait) = oneshot::channel();
-        self.shared.queue.bookmark((text, done));
-        acknowledged(wait, PURGE_DEADLINE).await
+    /// Keeps a text; not before all that was removed and purged until now is durable.
+    pub fn set_bookmark(&self, text: String) {
+        self.shared.queue.bookmark(text);
     }
 
     /// Writes what is queued and closes; false when `limit` was not enough.

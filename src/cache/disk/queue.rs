@@ -49,15 +49,12 @@ pub enum Order {
 pub struct Work {
     pub orders: Vec<Order>,
     pub writes: Vec<Write>,
-    pub bookmark: Option<Bookmark>,
+    pub bookmark: Option<String>,
     /// A reader met an error.
     pub failed: Option<String>,
     /// The end: acknowledged when all is written.
     pub close: Option<mpsc::Sender<()>>,
 }
-
-/// A text to be kept, and who waits until it is.
-pub type Bookmark = (String, oneshot::Sender<()>);
 
 #[derive(Default)]
 pub struct Queue {
@@ -70,7 +67,7 @@ struct State {
     orders: Vec<Order>,
     writes: VecDeque<Write>,
     bytes: u64,
-    bookmark: Option<Bookmark>,
+    bookmark: Option<String>,
     failed: Option<String>,
     close: Option<mpsc::Sender<()>>,
     closed: bool,
@@ -106,10 +103,10 @@ impl Queue {
     }
 
     /// Has a text kept once all orders before it are durable. One that still waits gives way.
-    pub fn bookmark(&self, bookmark: Bookmark) {
+    pub fn bookmark(&self, text: String) {
         let mut state = self.state();
         if !state.closed {
-            state.bookmark = Some(bookmark);
+            state.bookmark = Some(text);
             self.filled.notify_one();
         }
     }

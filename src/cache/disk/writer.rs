@@ -14,7 +14,7 @@ use std::{
 use super::{
     Live, Lock, Meta, Rule, Shared, damaged,
     generation::Generation,
-    queue::{Bookmark, Order, Work, Write},
+    queue::{Order, Work, Write},
     recovery,
 };
 use crate::{
@@ -65,7 +65,7 @@ pub(super) struct Writer {
     /// Orders that were carried out and are not durable yet: an error puts them back.
     unflushed: Vec<Order>,
     /// Kept when all of these orders are durable.
-    bookmark: Option<Bookmark>,
+    bookmark: Option<String>,
     pub(super) dirty_since: Option<Instant>,
     /// Errors in a row, without a successful flush between.
     failures: u32,
@@ -182,10 +182,9 @@ impl Writer {
             let (Order::RemovePlace(_, done) | Order::Purge(_, done)) = order;
             let _ = done.send(());
         }
-        if let Some((text, done)) = self.bookmark.take() {
+        if let Some(text) = self.bookmark.take() {
             self.meta.bookmark = Some(text);
             self.meta.write(&self.shared.dir).map_err(|e| StoreError(format!("`meta`: {e}")))?;
-            let _ = done.send(());
         }
         self.shared.stats.disk_blobs.store(blobs, Ordering::Relaxed);
         self.shared.stats.disk_works();

@@ -22,9 +22,9 @@ use std::{
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{Cache, Purge, PurgeError, Purged};
-use crate::shared::{Log, Position, Redis, State, Status};
+use crate::shared::{Away, Log, Position, Redis, State, Status};
 
-/// Marks of own messages that the log has not shown yet.
+/// Own messages that the log has not shown yet.
 const MAX_OWN: usize = 1024;
 
 /// The purges of this node and of all others; clones share it.
@@ -40,7 +40,7 @@ struct Inner {
     runtime: Handle,
     /// The last entry that was carried out.
     position: Mutex<Option<Position>>,
-    own: Mutex<VecDeque<String>>,
+    own: Mutex<VecDeque<Own>>,
     /// The last entry of the log that was seen.
     tail: AtomicU64,
     /// Whether the log was read to its end since the start, or there is none to read.
@@ -49,6 +49,17 @@ struct Inner {
     applied: AtomicU64,
     missed: AtomicU64,
     unspread: AtomicU64,
+}
+
+/// A message of this node, until the log shows it.
+#[derive(Clone)]
+struct Own {
+    mark: String,
+    message: Vec<u8>,
+    /// Whether what it asks for holds here.
+    held: bool,
+    /// Whether the log took it: if it does not show it then, it lost it.
+    taken: bool,
 }
 
 /// What a purge did, and where.
@@ -179,11 +190,7 @@ impl Inner {
         if self.log.status().state == State::Off {
             return purged.map(|purged| Spread { purged, reach: Reach::Alone });
         }
-        let mark = Log::mark();
-        if purged.is_ok() {
-            self.own(&mark);
-        }
-        let reach = match self.log.append(&mark, &message).await {
+        let reach = match self.append(message, purged.is_ok()).await {
             Ok(sequence) => Reach::Everywhere(sequence),
             Err(why) => {
                 self.unspread.fetch_add(1, Ordering::Relaxed);
@@ -194,20 +201,30 @@ impl Inner {
         purged.map(|purged| Spread { purged, reach })
     }
 
-    /// Notes that what stands under this mark is carried out here. One that is forgotten is carried out again.
-    fn own(&self, mark: &str) {
-        let mut own = lock(&self.own);
-        if own.len() == MAX_OWN {
-            own.pop_front();
+    /// Writes a message into the log; `held`: what it asks for holds here.
+    async fn append(&self, message: Vec<u8>, held: bool) -> Result<u64, Away> {
+        let mark = Log::mark();
+        let own = Own { mark: mark.clone(), message: message.clone(), held, taken: false };
+        {
+            let mut all = lock(&self.own);
+            // One that is forgotten is carried out again.
+            if all.len() == MAX_OWN {
+                all.pop_front();
+            }
+            all.push_back(own);
         }
-        own.push_back(mark.to_owned());
+        let sequence = self.log.append(&mark, &message).await?;
+        if let Some(own) = lock(&self.own).iter_mut().find(|own| own.mark == mark) {
+            own.taken = true;
+        }
+        Ok(sequence)
     }
 
-    /// Whether this node wrote it, and has carried it out.
-    fn is_own(&self, position: &Position) -> bool {
+    /// The log shows an entry: whether this node wrote it, and it holds here.
+    fn is_held(&self, position: &Position) -> bool {
         let mut own = lock(&self.own);
-        let at = own.iter().position(|mark| *mark == position.mark);
-        at.is_some_and(|at| own.remove(at).is_some())
+        let at = own.iter().position(|own| own.mark == position.mark);
+        at.and_then(|at| own.remove(at)).is_some_and(|own| own.held)
     }
 }
 

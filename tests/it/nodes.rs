@@ -1,0 +1,449 @@
+//! Several gateways that share a Redis: a purge of one reaches all, also those that were away, and whoever purges
+//! is told the truth about it.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustix::process::Signal;
+
+use crate::harness::{
+    Folder, Gateway, Origin, Redis, cli, eventually,
+    gateway::Output,
+};
+
+/// Answers that may be stored for long, each with a number of its own.
+fn origin() -> Origin {
+    let count = AtomicUsize::new(0);
+    Origin::start(move |call| {
+        call.read_body();
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        call.ok("Cache-Control: max-age=6000\r\n", &format!("answer {number}"));
+    })
+}
+
+fn config(origin: &Origin, redis: &str) -> String {
+    format!("{redis}routes: [{{ path: /**, upstream: u }}]\nupstreams: {{ u: {{ endpoints: ['{}'] }} }}\n", origin.url())
+}
+
+fn node(origin: &Origin, redis: &Redis) -> Gateway {
+    let gateway = Gateway::config(&config(origin, &format!("redis: {}\n", redis.url())));
+    await_state(&gateway, "up");
+    gateway
+}
+
+fn state(gateway: &Gateway) -> serde_json::Value {
+    gateway.admin_get("/redis").json()
+}
+
+#[track_caller]
+fn await_state(gateway: &Gateway, wanted: &str) {
+    eventually(wanted, || state(gateway)["state"] == wanted);
+}
+
+/// Waits until a node has carried out what is in the log.
+#[track_caller]
+fn await_sequence(gateway: &Gateway, sequence: u64) {
+    eventually("the node follows", || state(gateway)["purges"]["sequence"] == sequence);
+}
+
+fn purge(gateway: &Gateway, words: &[&str]) -> Output {
+    let connect = gateway.connect();
+    cli(["cache", "purge"].iter().copied().chain(words.iter().copied()).chain(connect.iter().map(String::as_str)))
+}
+
+/// The call itself, with its status and document.
+fn purge_call(gateway: &Gateway) -> (u16, serde_json::Value) {
+    let token = std::fs::read_to_string(gateway.folder.path("state/admin.token")).unwrap();
+    let fields = format!(
+        "Host: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        gateway.admin,
+        token.trim()
+    );
+    let mut client = crate::harness::Client::connect(gateway.admin);
+    let answer = client.exchange(format!("POST /cache/purge HTTP/1.1\r\nContent-Length: 5\r\n{fields}\r\n\"all\""));
+    (answer.status, answer.json())
+}
+
+/// Fetches until it is stored.
+#[track_caller]
+fn fill(gateways: &[&Gateway], path: &str) {
+    for gateway in gateways {
+        eventually("it is stored", || gateway.get(path).is_hit());
+    }
+}
+
+#[test]
+fn a_purge_of_one_node_reaches_the_others_within_a_second() {
+    let (origin, redis) = (origin(), Redis::start());
+    let nodes = [(); 3].map(|()| node(&origin, &redis));
+    let all: Vec<&Gateway> = nodes.iter().collect();
+    for (purger, other) in [(0, 1), (1, 2), (2, 0)] {
+        fill(&all, "/pets/1");
+        fill(&all, "/shops/1");
+        let prefix = format!("http://{}/pets/", nodes[purger].address);
+        let started = Instant::now();
+        // The others are called by other addresses, so by other hosts.
+        let host_alone = purge(&nodes[purger], &["--prefix", &prefix]).fine();
+        assert!(host_alone.stdout.starts_with("purged on every node"), "{host_alone:?}");
+        assert!(nodes[other].get("/pets/1").is_hit(), "it was about another host");
+        purge(&nodes[purger], &["--all"]).fine();
+        let purged = Instant::now();
+        while nodes[other].get("/pets/1").is_hit() {
+            assert!(purged.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        }
+        for node in &nodes {
+            eventually("it is purged everywhere", || !node.get("/shops/1").is_hit());
+        }
+    }
+    let state = state(&nodes[0]);
+    // Two purges of each node, behind the beginning of the log; own ones are not carried out again.
+    assert_eq!((&state["purges"]["sequence"], &state["purges"]["applied"]), (&7.into(), &4.into()), "{state}");
+    let metrics = nodes[0].admin_get("/metrics").text();
+    let gauge = format!("gatewright_purge_log_sequence{{server=\"{}\"}} 7.0", redis.url());
+    assert!(metrics.contains(&gauge), "{metrics}");
+    let connect = nodes[0].connect();
+    let stats = cli(["cache", "stats"].into_iter().chain(connect.iter().map(String::as_str))).fine();
+    assert!(stats.stdout.contains(&format!("redis   {}, up; purge 7 of 7 holds here", redis.url())), "{stats:?}");
+}
+
+#[test]
+fn a_purge_of_a_host_and_path_reaches_that_of_others() {
+    let (origin, redis) = (origin(), Redis::start());
+    let nodes = [(); 2].map(|()| node(&origin, &redis));
+    let get = |node: &Gateway, path: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        crate::harness::Client::connect(node.address).exchange(head)
+    };
+    for node in &nodes {
+        for path in ["/a", "/b"] {
+            eventually("it is stored", || get(node, path).is_hit());
+        }
+    }
+    purge(&nodes[0], &["http://shop.test/a"]).fine();
+    await_sequence(&nodes[1], 2);
+    for node in &nodes {
+        assert!(!get(node, "/a").is_hit() && get(node, "/b").is_hit());
+    }
+}
+
+#[test]
+fn a_node_that_was_away_does_not_serve_what_was_purged_meanwhile() {
+    let (origin, redis) = (origin(), Redis::start());
+    let (one, mut two) = (node(&origin, &redis), node(&origin, &redis));
+    for how in ["stopped", "killed"] {
+        fill(&[&one, &two], "/kept");
+        fill(&[&one, &two], "/gone");
+        // What is stored must be on disk, and how far the log was read too.
+        std::thread::sleep(Duration::from_millis(1500));
+        match how {
+            "stopped" => assert_eq!(two.stop(), Some(0)),
+            _ => two.crash(),
+        }
+        let url = format!("http://{}/gone", two.address);
+        assert!(purge(&one, &[&url]).fine().stdout.starts_with("purged on every node"));
+        let calls = origin.calls();
+        two.restart();
+        // The very first answers count.
+        assert!(!two.get("/gone").is_hit(), "{how}");
+        assert!(two.get("/kept").is_hit(), "{how}: only what was purged is gone");
+        assert_eq!(origin.calls(), calls + 1, "{how}");
+    }
+    assert!(!two.log().contains("everything is purged"), "{}", two.log());
+}
+
+#[test]
+fn a_node_that_cannot_reach_redis_at_its_start_serves_and_follows_later() {
+    let (origin, mut redis) = (origin(), Redis::durable());
+    let (one, mut two) = (node(&origin, &redis), node(&origin, &redis));
+    fill(&[&two], "/gone");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(two.stop(), Some(0));
+    purge(&one, &["--all"]).fine();
+    redis.crash();
+    await_state(&one, "down");
+    let started = Instant::now();
+    two.restart();
+    assert!(two.get("/gone").is_hit(), "what it has is served");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(two.log().contains("is away: the connection was refused; a purge reaches this node alone"), "{}", two.log());
+    redis.restart();
+    eventually("it follows when Redis is back", || !two.get("/gone").is_hit());
+    assert!(!two.log().contains("everything is purged"), "the log was kept: {}", two.log());
+}
+
+#[test]
+fn who_purges_while_redis_is_away_is_told_that_it_was_this_node_alone() {
+    let (origin, mut redis) = (origin(), Redis::start());
+    let nodes = [(); 2].map(|()| node(&origin, &redis));
+    fill(&[&nodes[0], &nodes[1]], "/x");
+    redis.crash();
+    await_state(&nodes[0], "down");
+    let output = purge(&nodes[0], &["--all"]);
+    output.refused(1, "gateway-refused", &["only this node was purged", "the connection was refused"]);
+    assert!(!nodes[0].get("/x").is_hit() && nodes[1].get("/x").is_hit());
+    let (status, document) = purge_call(&nodes[0]);
+    assert_eq!((status, document["code"].as_str()), (503, Some("purge-incomplete")), "{document}");
+    assert_eq!((&document["reach"], &document["entries"]), (&"here_only".into(), &1.into()), "{document}");
+    assert_eq!(state(&nodes[0])["purges"]["unspread"], 2);
+    redis.restart();
+    await_state(&nodes[0], "up");
+    let (status, document) = purge_call(&nodes[0]);
+    assert_eq!((status, &document["reach"]), (200, &"everywhere".into()), "{document}");
+    eventually("the other follows", || !nodes[1].get("/x").is_hit());
+}
+
+#[test]
+fn a_redis_that_hangs_keeps_nobody_waiting() {
+    let (origin, redis) = (origin(), Redis::start());
+    let nodes = [(); 2].map(|()| node(&origin, &redis));
+    fill(&[&nodes[0], &nodes[1]], "/x");
+    redis.signal(Signal::STOP);
+    let started = Instant::now();
+    let (status, document) = purge_call(&nodes[0]);
+    let waited = started.elapsed();
+    assert_eq!((status, document["code"].as_str()), (503, Some("purge-incomplete")), "{document}");
+    assert!(document["detail"].as_str().unwrap().contains("no reply within 1s"), "{document}");
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    let started = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(purge_call(&nodes[0]).0, 503);
+        // The data plane never asks Redis.
+        nodes[0].get("/x");
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "only the first waits: {:?}", started.elapsed());
+    redis.signal(Signal::CONT);
+    eventually("it goes on by itself", || purge_call(&nodes[0]).0 == 200);
+    eventually("the other follows", || !nodes[1].get("/x").is_hit());
+    await_state(&nodes[1], "up");
+}
+
+#[test]
+fn when_redis_forgets_everything_every_node_purges_everything() {
+    let (origin, mut redis) = (origin(), Redis::start());
+    let (one, mut two) = (node(&origin, &redis), node(&origin, &redis));
+    purge(&one, &["--all"]).fine();
+    for how in ["FLUSHALL", "crash"] {
+        await_sequence(&one, 2);
+        await_sequence(&two, 2);
+        fill(&[&one, &two], "/x");
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(two.stop(), Some(0));
+        match how {
+            "FLUSHALL" => assert_eq!(redis.command("FLUSHALL"), "+OK\r\n"),
+            _ => {
+                redis.crash();
+                redis.restart();
+            }
+        }
+        eventually("the one that was there", || !one.get("/x").is_hit());
+        two.restart();
+        assert!(!two.get("/x").is_hit(), "{how}: the one that was away");
+        one.await_log("everything is purged");
+        // One of them has told the log; it is said once.
+        eventually("both go on", || state(&one)["purges"]["lag"] == 0 && state(&two)["purges"]["lag"] == 0);
+        assert_eq!(state(&two)["purges"]["sequence"], 2, "{how}");
+    }
+    assert_eq!((&state(&one)["purges"]["missed"], &state(&two)["purges"]["missed"]), (&2.into(), &1.into()));
+}
+
+#[test]
+fn what_redis_lost_is_told_to_those_who_were_away_then() {
+    let (origin, mut redis) = (origin(), Redis::start());
+    let (one, mut two) = (node(&origin, &redis), node(&origin, &redis));
+    fill(&[&two], "/x");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(two.stop(), Some(0));
+    assert_eq!(redis.command("SAVE"), "+OK\r\n");
+    // In the log and acknowledged, then lost: the snapshot is older.
+    purge(&one, &["--all"]).fine();
+    await_sequence(&one, 2);
+    redis.crash();
+    redis.restart();
+    one.await_log("everything is purged");
+    two.restart();
+    assert!(!two.get("/x").is_hit());
+}
+
+#[test]
+fn a_redis_with_persistence_may_crash() {
+    let (origin, mut redis) = (origin(), Redis::durable());
+    let nodes = [(); 2].map(|()| node(&origin, &redis));
+    fill(&[&nodes[0], &nodes[1]], "/x");
+    redis.crash();
+    redis.restart();
+    for node in &nodes {
+        eventually("it is connected again", || state(node)["connects"] == 2);
+        assert!(node.get("/x").is_hit(), "nothing was missed");
+    }
+    purge(&nodes[0], &["--all"]).fine();
+    eventually("the other follows", || !nodes[1].get("/x").is_hit());
+    assert_eq!(state(&nodes[1])["purges"]["missed"], 0);
+}
+
+#[test]
+fn a_purge_of_a_newer_release_purges_what_may_be_meant() {
+    let (origin, redis) = (origin(), Redis::start());
+    let gateway = node(&origin, &redis);
+    let get = |host: &str| {
+        let head = format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        crate::harness::Client::connect(gateway.address).exchange(head)
+    };
+    let stored = || {
+        for host in ["a.test", "b.test"] {
+            eventually("it is stored", || get(host).is_hit());
+        }
+    };
+    stored();
+    let key = "{gatewright}:purges";
+    redis.command(&format!(r#"XADD {key} 2-0 n f m "{{\"v\":1,\"purge\":{{\"host\":\"a.test\",\"scope\":{{\"mood\":1}}}}}}""#));
+    await_sequence(&gateway, 2);
+    assert!(!get("a.test").is_hit() && get("b.test").is_hit());
+    stored();
+    redis.command(&format!(r#"XADD {key} 3-0 n f m "{{\"v\":2,\"wish\":\"b.test\"}}""#));
+    await_sequence(&gateway, 3);
+    assert!(!get("a.test").is_hit() && !get("b.test").is_hit());
+    gateway.await_log("all of `a.test` is purged");
+    gateway.await_log("it may be newer: everything is purged");
+}
+
+#[test]
+fn a_node_that_joins_purges_only_what_was_purged_before() {
+    let (origin, redis) = (origin(), Redis::start());
+    let one = node(&origin, &redis);
+    let two = Gateway::config(&config(&origin, ""));
+    fill(&[&one, &two], "/kept");
+    fill(&[&one, &two], "/gone");
+    assert_eq!(state(&two)["state"], "off");
+    assert_eq!(purge_call(&two).1["reach"], "alone");
+    fill(&[&two], "/kept");
+    fill(&[&two], "/gone");
+    purge(&one, &[&format!("http://{}/gone", two.address)]).fine();
+    two.folder.replace("gatewright.yaml", config(&origin, &format!("redis: {}\n", redis.url())));
+    await_state(&two, "up");
+    await_sequence(&two, 2);
+    assert!(!two.get("/gone").is_hit() && two.get("/kept").is_hit());
+    // Taken out again, it is alone again.
+    two.folder.replace("gatewright.yaml", config(&origin, ""));
+    await_state(&two, "off");
+    purge(&one, &["--all"]).fine();
+    assert!(two.get("/kept").is_hit());
+}
+
+#[test]
+fn a_reload_takes_another_server() {
+    let (origin, first, second) = (origin(), Redis::start(), Redis::start());
+    let nodes = [(); 2].map(|()| node(&origin, &first));
+    for node in &nodes {
+        node.folder.replace("gatewright.yaml", config(&origin, &format!("redis: {{ url: '{}/3' }}\n", second.url())));
+        eventually("it is connected to the other", || {
+            let state = state(node);
+            state["state"] == "up" && state["server"] == format!("{}/3", second.url())
+        });
+    }
+    for node in &nodes {
+        eventually("it has found its place", || state(node)["purges"]["lag"] == 0);
+    }
+    drop(first);
+    fill(&[&nodes[0], &nodes[1]], "/x");
+    purge(&nodes[0], &["--all"]).fine();
+    eventually("the other follows", || !nodes[1].get("/x").is_hit());
+}
+
+#[test]
+fn passwords_come_from_outside_and_are_never_told() {
+    let redis = Redis::start();
+    redis.command("ACL SETUSER gate on >hunter2 ~{gatewright}:* &{gatewright}:* +@all");
+    redis.command("ACL SETUSER default off");
+    let origin = origin();
+    let folder = Folder::new();
+    folder.write("secret", "hunter2\n");
+    let url = redis.url();
+    let text = config(&origin, &format!("redis: {{ url: '{url}', username: gate, password: '${{file:secret}}' }}\n"));
+    let file = folder.write("gatewright.yaml", text);
+    let gateway = Gateway::start(folder, &[&file], &[("GATEWRIGHT_LOG", "debug"), ("REDIS", &redis.url())]);
+    await_state(&gateway, "up");
+    purge(&gateway, &["--all"]).fine();
+    // The same within the address, from the environment.
+    let whole = url.replacen("://", "://gate:hunter2@", 1);
+    gateway.folder.replace("gatewright.yaml", config(&origin, &format!("redis: '{whole}/1'\n")));
+    eventually("it is connected", || state(&gateway)["server"] == format!("{url}/1"));
+    await_state(&gateway, "up");
+    // A changed password is one more way to be away.
+    gateway.folder.replace("secret", "wrong-hunter2");
+    gateway.folder.replace("gatewright.yaml", config(&origin, &format!("redis: {{ url: '{url}', username: gate, password: '${{file:secret}}' }}\n")));
+    await_state(&gateway, "down");
+    assert_eq!(state(&gateway)["why"], "user or password was not accepted");
+    let told = [gateway.log(), state(&gateway).to_string(), gateway.admin_get("/metrics").text()];
+    assert!(told.iter().all(|text| !text.contains("hunter2")), "{told:?}");
+}
+
+#[test]
+fn a_wrong_section_is_told_before_anything_starts() {
+    let folder = Folder::new();
+    let check = |redis: &str| {
+        let text = format!("redis: {redis}\nroutes: [{{ path: /, upstream: 'http://127.0.0.1:9' }}]\n");
+        cli(["check", &folder.write("gatewright.yaml", text)])
+    };
+    check("redis://127.0.0.1:1").fine();
+    for (redis, code, word) in [
+        ("127.0.0.1:6379", "value-invalid", "`rediss://` for TLS"),
+        ("http://127.0.0.1", "value-invalid", "`rediss` for TLS"),
+        ("'rediss://h#insecure'", "value-invalid", "from `?` or `#` on"),
+        ("'redis://:hunter2@h:x'", "value-invalid", "found something else"),
+        ("{ password: '${NOT_SET_ANYWHERE}' }", "key-missing", "`url` is missing"),
+        ("{ url: 'redis://h', password: '${NOT_SET_ANYWHERE}' }", "reference-invalid", "NOT_SET_ANYWHERE"),
+        ("{ url: 'redis://a:b@h', password: hunter2 }", "keys-conflict", "the password stands in `url`"),
+        ("{ url: 'redis://h', username: gate }", "keys-conflict", "without a password"),
+        ("{ url: 'redis://h', prefix: 'a b' }", "value-invalid", "make a prefix"),
+        ("{ url: 'redis://h', reply_timeout: 0s }", "value-invalid", "`reply_timeout` is out of bounds"),
+        ("{ url: 'redis://h', connect_timeout: 2m }", "value-invalid", "`connect_timeout` is out of bounds"),
+        ("{ url: 'redis://h', cluster: true }", "unknown-key", "`cluster` is no key here"),
+    ] {
+        let output = check(redis);
+        output.refused(1, code, &["gatewright.yaml:1:", word]);
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn redis_is_reached_through_tls_when_its_certificate_is_right() {
+    let authority = || {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let (trusted, other) = (authority(), authority());
+    let key = KeyPair::generate().unwrap();
+    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &trusted).unwrap();
+    let folder = Folder::new();
+    let cert = folder.write("cert.pem", certificate.pem());
+    let key = folder.write("key.pem", key.serialize_pem());
+    let ca = folder.write("ca.pem", trusted.pem());
+    let other = folder.write("other.pem", other.pem());
+    let port = crate::harness::free_port().to_string();
+    let tls = ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let redis = Redis::with(folder, &[&["--save", "", "--tls-auth-clients", "no"], &tls[..]].concat());
+    let origin = origin();
+    let start = |roots: &str, host: &str| {
+        let folder = Folder::new();
+        let text = config(&origin, &format!("redis: rediss://{host}:{port}\n"));
+        let file = folder.write("gatewright.yaml", text);
+        Gateway::start(folder, &[&file], &[("SSL_CERT_FILE", roots)])
+    };
+    for host in ["127.0.0.1", "localhost"] {
+        let gateway = start(&ca, host);
+        await_state(&gateway, "up");
+        purge(&gateway, &["--all"]).fine();
+    }
+    for (roots, host, why) in [(&other, "127.0.0.1", "UnknownIssuer"), (&ca, "127.0.0.2", "certificate")] {
+        let gateway = start(roots, host);
+        await_state(&gateway, "down");
+        let told = state(&gateway)["why"].as_str().unwrap().to_owned();
+        assert!(told.contains(why) || host == "127.0.0.2", "{told}");
+    }
+    drop(redis);
+}
