@@ -11,7 +11,7 @@ use super::{
     fields,
     freshness::{self, Assume, Lifetime, Times},
     options::{RequestDirectiveMode, RouteCacheOptions},
-    targeted,
+    tags, targeted,
     vary::{Unfit, Vary},
 };
 
@@ -50,6 +50,7 @@ pub enum NoStore {
     SetCookie,
     VaryStar,
     VaryExcessive,
+    TagsExcessive,
     NoFreshness,
     AlreadyStale,
     TooLarge,
@@ -72,6 +73,7 @@ impl NoStore {
             Self::SetCookie => "set-cookie",
             Self::VaryStar => "vary-star",
             Self::VaryExcessive => "vary-excessive",
+            Self::TagsExcessive => "tags-excessive",
             Self::NoFreshness => "no-freshness",
             Self::AlreadyStale => "already-stale",
             Self::TooLarge => "too-large",
@@ -89,6 +91,7 @@ impl NoStore {
                 | Self::Private
                 | Self::SetCookie
                 | Self::VaryStar
+                | Self::TagsExcessive
                 | Self::NoFreshness
                 | Self::AlreadyStale
                 | Self::TooLarge
@@ -208,6 +211,9 @@ pub fn storable(
         Unfit::Excessive => NoStore::VaryExcessive,
     })?;
     let headers = fields::stored(headers, &directives, times.received_ms);
+    if !tags::fit(&headers) {
+        return Err(NoStore::TagsExcessive);
+    }
     Ok(Storable { policy, vary, headers, for_all })
 }
 

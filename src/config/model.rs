@@ -373,6 +373,9 @@ record! {
         /// What becomes of query parameters that the description does not declare: `key` tells answers apart
         /// by them, `ignore` does not, `bypass` goes past the cache. Default: `key`.
         optional undeclared_query: UndeclaredQuery,
+        /// Consumers that may remove answers with the method `PURGE`, shown by the gateway's own keys or
+        /// tokens. Such a request goes to no upstream. Default: nobody, and `PURGE` is a method like any other.
+        optional purge: Many<String>,
     }
 }
 

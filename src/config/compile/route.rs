@@ -186,6 +186,7 @@ impl<'a> Common<'a> {
             uri_limit: parts.uri_limit,
             encoded_slash: policy.encoded_slash.unwrap_or_default(),
             cache: self.caching(operation, policy),
+            purge: purgers(policy),
             secret_params: self.secret_params.clone(),
             place,
         })
@@ -309,6 +310,7 @@ pub fn plain(
         uri_limit: parts.uri_limit,
         encoded_slash: policy.encoded_slash.unwrap_or_default(),
         cache: caching(policy),
+        purge: purgers(policy),
         secret_params: Vec::new(),
         place: (*entry.place).clone(),
     })
@@ -442,6 +444,14 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
         },
         ..RouteCacheOptions::default()
     })
+}
+
+/// Who may purge with `PURGE`.
+fn purgers(policy: &Policy) -> Vec<String> {
+    match &policy.cache {
+        Some(Switch::On(entry)) => entry.purge.iter().flat_map(|many| many.0.iter().cloned()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// How an operation is shown in the documentation.
