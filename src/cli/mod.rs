@@ -15,6 +15,7 @@ mod findings;
 mod keys;
 mod meaning;
 mod prepare;
+mod reload;
 mod run;
 mod serve;
 mod state;
@@ -62,8 +63,8 @@ pub fn main() -> ExitCode {
         Command::Routes(args) => check::routes(args),
         Command::Import(args) => check::import(args),
         Command::Keys(args) => keys::keys(&args.action, &args.connect).map(printed),
-        Command::Cache(args) => cache::cache(&args.action, &args.connect).map(printed),
-        Command::Reload(connect) => cache::reload(connect).map(printed),
+        Command::Cache(args) => cache::cache(&args.action, &args.connect),
+        Command::Reload(connect) => reload::reload(connect).map(printed),
         Command::Explain { code } => explain::explain(code.as_deref()).map(printed),
     };
     done.unwrap_or_else(|diagnostic| {

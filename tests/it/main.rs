@@ -27,5 +27,6 @@ mod docs;
 mod keys;
 mod lifecycle;
 mod limits;
+mod purge;
 mod reload;
 mod tokens;
