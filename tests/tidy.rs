@@ -32,6 +32,7 @@ const SIDEWAYS: &[(&str, &str, &str)] = &[
     ("problem", "exchange", "a refusal is a response with a body"),
     ("telemetry", "exchange", "an access event has the time and id of its exchange"),
     ("telemetry", "problem", "events and counts name the refusal"),
+    ("cache", "route", "a purge names paths by their templates"),
     ("policy", "counter", "a rate limit is a policy that counts"),
     ("config", "openapi", "a description is compiled like the configuration that names it"),
 ];

@@ -148,7 +148,7 @@ pub struct Listing {
     pub api: Option<String>,
     pub operation: Option<String>,
     pub tag: Option<String>,
-    /// About so many at once, at most 1000. Default: 100.
+    /// So many at once, at most 1000. Default: 100. A page may be short before the end.
     pub limit: Option<usize>,
     /// Where the page before this one ended: its `next`.
     pub after: Option<String>,

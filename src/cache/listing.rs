@@ -45,7 +45,8 @@ pub struct Page {
 }
 
 impl Cache {
-    /// What `purge` would cover, about `limit` of it at once, behind `after`.
+    /// What `purge` would cover, at most `limit` of it at once, behind `after`. A page may be short, or even
+    /// empty, before the end.
     ///
     /// # Errors
     /// When the disk does not answer in time.
@@ -59,6 +60,9 @@ impl Cache {
         if let Some(disk) = disk {
             let upto = list_disk(disk, &cover, range, limit, &mut items).await?;
             end = [end, upto].into_iter().flatten().min();
+        }
+        if items.len() > limit {
+            end = items.keys().nth(limit.saturating_sub(1)).copied();
         }
         if let Some(end) = end {
             items.retain(|name, _| *name <= end);

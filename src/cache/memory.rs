@@ -89,7 +89,7 @@ impl Memory {
     /// past both.
     fn put(&self, id: u128, next: Resource, epochs: &Epochs, floor: u64) -> Arc<Resource> {
         let next = Arc::new(next);
-        self.resources.insert(id, Arc::clone(&next));
+        self.keep(id, Arc::clone(&next));
         if epochs.floor() != floor || epochs.purges.is_scanning() {
             let fate = |entry: &Entry| epochs.purges.fate(&Facts::new(&next.key, &entry.headers), entry.since);
             self.settle(id, &next, fate);
@@ -101,10 +101,14 @@ impl Memory {
     fn settle(&self, id: u128, resource: &Resource, fate: impl Fn(&Entry) -> Fate) -> Vec<Arc<Entry>> {
         let Some((left, touched)) = resource.purged(fate) else { return Vec::new() };
         match left {
-            Some(left) => self.resources.insert(id, Arc::new(left)),
+            Some(left) => self.keep(id, Arc::new(left)),
             None => drop(self.resources.remove(&id)),
         }
         touched
+    }
+
+    fn keep(&self, id: u128, resource: Arc<Resource>) {
+        self.resources.insert_with_lifecycle(id, resource, &mut Some(id));
     }
 
     /// Takes all responses of a key away.
@@ -116,7 +120,7 @@ impl Memory {
     pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
         let _turn = self.turn(key.id);
         match self.resources.peek(&key.id).and_then(|resource| resource.without(entry)) {
-            Some(rest) => self.resources.insert(key.id, Arc::new(rest)),
+            Some(rest) => self.keep(key.id, Arc::new(rest)),
             None => drop(self.resources.remove(&key.id)),
         }
     }
@@ -191,9 +195,12 @@ impl Weighter<u128, Arc<Resource>> for ByWeight {
 struct Evictions(Arc<CacheStats>);
 
 impl Lifecycle<u128, Arc<Resource>> for Evictions {
-    type RequestState = ();
+    /// What is being put: the one that it replaces does not go for want of space.
+    type RequestState = Option<u128>;
 
-    fn on_evict(&self, (): &mut (), _: u128, _: Arc<Resource>) {
-        self.0.evictions.fetch_add(1, Ordering::Relaxed);
+    fn on_evict(&self, put: &mut Option<u128>, id: u128, _: Arc<Resource>) {
+        if *put != Some(id) {
+            self.0.evictions.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

@@ -437,6 +437,7 @@ async fn a_purge_drops_what_it_covers_and_nothing_else() {
     assert!(hit(&cache, &Ask::get("/a")).await.is_some());
     assert_eq!(purge(None, Scope::All).await, 4);
     assert!(hit(&cache, &Ask::get("/c")).await.is_none());
+    assert_eq!(cache.stats().evictions, 0, "what is replaced or purged is not evicted");
 }
 
 #[tokio::test]

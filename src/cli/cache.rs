@@ -64,7 +64,7 @@ fn list(gateway: &Running, which: &ListStored) -> Result<ExitCode, Diagnostic> {
         ]);
         let page: admin::StoredPage =
             read(gateway.call(Method::GET, &format!("/cache/entries{asked}"), None)?)?;
-        for answer in page.answers.iter().take(left) {
+        for answer in &page.answers {
             if json {
                 out(if first { "\n" } else { ",\n" });
                 out(&json!(answer).to_string());
@@ -115,7 +115,7 @@ fn purge(gateway: &Running, what: &PurgeStored) -> Result<String, Diagnostic> {
         (true, _) => format!("{verb} {answers}\n"),
         (false, true) => format!("{verb} at least {answers}\n"),
         (false, false) => {
-            format!("{verb} {answers} in memory; what lies on disk of them and of others is not counted\n")
+            format!("{verb} {answers} in memory, and what lies on disk, which is not counted\n")
         }
     })
 }

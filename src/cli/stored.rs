@@ -47,7 +47,7 @@ pub struct Store<'a> {
 impl Store<'_> {
     fn cache(&self) -> Outcome<&Cache> {
         self.cache.ok_or_else(|| {
-            vec![Diagnostic::error(codes::CACHE_OFF, "the cache is off").help("it was switched off at the start")]
+            vec![Diagnostic::error(codes::CACHE_OFF, "the cache is off").help("take `cache: off` out of its configuration and start it again")]
         })
     }
 

@@ -332,10 +332,11 @@ fn the_state_of_the_cache_reads_well_and_as_json() {
     assert_eq!(value["lookups"]["hit_ratio"], 0.5);
     assert_eq!((&value["stores"]["stored"], &value["purges"]["invalidations"]), (&8.into(), &1.into()));
     let text = command(&gateway, &["cache", "stats"]).fine().stdout;
+    assert_eq!(value["memory"]["evictions"], 0);
     for words in ["hit ratio  50.0 %", "8 from memory", "8 misses", "of 64.0 MiB", "of 1.0 GiB", "8 answers", "0 of the disk"] {
         assert!(text.contains(words), "no {words:?} in\n{text}");
     }
-    let off = Gateway::run(&["--proxy", &origin.url(), "--no-cache"]);
+    let off = Gateway::config(&format!("cache: off\nroutes: [{{ path: /**, upstream: \"{}\" }}]\n", origin.url()));
     assert_eq!(command(&off, &["cache", "stats"]).fine().stdout, "the cache is off\n");
     purge(&off, &["--all".to_owned()], &[]).refused(1, "cache-off", &["the cache is off"]);
 }

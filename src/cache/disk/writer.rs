@@ -213,6 +213,7 @@ impl Writer {
         }
         self.dirty_since = None;
         self.failures = 0;
+        self.count();
         for (order, touched) in self.unflushed.drain(..) {
             let done = match order {
                 Order::RemovePlace(place, done) => {

@@ -80,7 +80,7 @@ fn disk_line(disk: &DiskTier) -> String {
         return "none: everything is in memory alone".to_owned();
     }
     let size = format!(
-        "{}, {} answers, {} times half of it dropped for space",
+        "{}, {} answers, {} old halves dropped",
         share(disk.bytes, disk.max_bytes),
         count(disk.entries),
         count(disk.generations_dropped)
@@ -152,7 +152,7 @@ fn variant(variant: &Variant) -> String {
     if !answer.tags.is_empty() {
         line("tags", plain(&answer.tags.join(", ")));
     }
-    line("head", String::new());
+    text.push_str("  head\n");
     for (name, value) in &variant.head {
         let _ = writeln!(text, "    {name}: {}", plain(value));
     }

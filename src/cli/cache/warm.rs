@@ -189,7 +189,7 @@ fn headers(given: &[String]) -> Result<HeaderMap, Diagnostic> {
 fn listener(connect: &Connect) -> Result<SocketAddr, Diagnostic> {
     let state = connect::running(connect)?.call(Method::GET, "/cache", None)?;
     if state["enabled"] != true {
-        return Err(Diagnostic::error(codes::CACHE_OFF, "the cache is off").help("it was switched off at the start"));
+        return Err(Diagnostic::error(codes::CACHE_OFF, "the cache is off").help("take `cache: off` out of its configuration and start it again"));
     }
     args::address(state["address"].as_str().unwrap_or_default()).map_err(|error| {
         Diagnostic::error(codes::GATEWAY_REFUSED, format!("the gateway does not say where it listens: {error}"))

@@ -75,7 +75,7 @@ codes! { RUN:
     CACHE_DAMAGED = "cache-damaged";
     /// The gateway runs without a cache, so there is nothing to look into or to purge.
     ///
-    /// It was started with `--no-cache` or `cache: off`.
+    /// Its configuration says `cache: off`.
     CACHE_OFF = "cache-off";
     /// What was purged does not answer any more, but the disk did not confirm it in time.
     ///
