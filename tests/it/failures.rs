@@ -3,7 +3,7 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use crate::harness::{Gateway, Origin, eventually, free_port};
+use crate::harness::{Client, Gateway, Origin, eventually, free_port};
 
 /// A gateway with short timeouts before this upstream.
 fn impatient(upstream: &str) -> Gateway {
@@ -271,4 +271,25 @@ fn an_endpoint_that_is_down_costs_nothing_while_another_is_up() {
         assert_eq!(gateway.send("POST", "/", "", "").status, 200, "nothing was sent to the one that is down");
     }
     assert_eq!(origin.calls(), 8);
+}
+
+#[test]
+fn a_client_that_speaks_tls_is_told_at_once_that_the_port_does_not() {
+    let gateway = Gateway::proxy(&Origin::plain().url());
+    for address in [gateway.address, gateway.admin] {
+        // The beginning of a ClientHello: no line end in it, and more is announced than ever comes.
+        let mut client = Client::connect(address);
+        client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+        let answer = client.response("GET");
+        let problem = answer.problem(400, "malformed-request");
+        assert_eq!(problem["reason"], "tls-on-cleartext-port");
+        assert!(problem["detail"].as_str().unwrap().contains("speaks HTTP, not HTTPS"), "{problem}");
+        assert_eq!(answer.value("connection"), "close");
+        assert!(client.is_closed());
+    }
+    gateway.await_log("call it with `http://`");
+    let url = format!("https://{}/", gateway.address);
+    let curl = std::process::Command::new("curl").args(["-sk", "--max-time", "5", &url]).output().unwrap();
+    assert_eq!(curl.status.code(), Some(35), "a handshake that failed, not a time that ran out: {curl:?}");
+    assert_eq!(gateway.get("/").status, 200);
 }
