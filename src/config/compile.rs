@@ -72,6 +72,8 @@ pub struct Manner {
     pub security: Mode,
     /// Under `gateway`: no credential is needed.
     pub public: bool,
+    /// A caller without the right credentials is refused here.
+    pub checked: bool,
     pub limited: bool,
 }
 

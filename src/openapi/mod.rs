@@ -29,7 +29,7 @@ mod yaml;
 
 use std::{collections::HashMap, sync::Arc};
 
-pub use effective::{Shown, ShownOperation, write as effective};
+pub use effective::{Asks, Shown, ShownOperation, write as effective};
 pub use listing::{RouteRow, rows};
 pub use siting::{Site, Siting, server_exists, site};
 

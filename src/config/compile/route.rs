@@ -131,7 +131,7 @@ impl<'a> Common<'a> {
             Some((parts, policy, own)) => (parts, policy, *own),
             None => (&self.parts, &self.policy, false),
         };
-        self.operations.push(manner(policy, parts));
+        self.operations.push(manner(operation, policy, parts));
         let mut siting = self.siting.clone();
         let own_address = merged.is_some() && own_upstream(policy) != own_upstream(&self.policy);
         if own_address {
@@ -445,11 +445,19 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
 }
 
 /// How an operation is shown in the documentation.
-fn manner(policy: &Policy, parts: &Parts) -> Manner {
+fn manner(operation: &openapi::Operation, policy: &Policy, parts: &Parts) -> Manner {
+    let SecurityPlan { mode, public, .. } = security_of(policy);
+    // An empty requirement is met by everyone.
+    let asks = |all: &Vec<openapi::Requirement>| !all.is_empty() && all.iter().all(|one| !one.is_empty());
     Manner {
         documented: policy.docs.unwrap_or(true),
-        security: security_of(policy).mode,
-        public: policy.public.unwrap_or(false),
+        security: mode,
+        public,
+        checked: match mode {
+            Mode::Pass => false,
+            Mode::Enforce => operation.security.as_ref().is_some_and(asks),
+            Mode::Gateway => !public,
+        },
         limited: !parts.limits.is_empty(),
     }
 }
