@@ -274,6 +274,55 @@ fn an_endpoint_that_is_down_costs_nothing_while_another_is_up() {
 }
 
 #[test]
+fn a_body_goes_to_the_endpoint_that_is_up() {
+    let origin = Origin::start(|call| {
+        call.read_body();
+        call.ok("", call.seen.body.len().to_string());
+    });
+    let gateway = Gateway::config(&format!(
+        "routes:\n  - {{ path: /**, upstream: pair }}\nupstreams:\n  pair: {{ endpoints: ['http://127.0.0.1:{}', '{}'] }}\n",
+        free_port(),
+        origin.url()
+    ));
+    let sized: String =
+        (0..1_u32 << 18).map(|n| format!("{:04x}", n.wrapping_mul(40_503) >> 7 & 0xffff)).collect();
+    assert_eq!(sized.len(), 1 << 20);
+    for _ in 0..20 {
+        assert_eq!(gateway.send("POST", "/sized", "", &sized).text(), sized.len().to_string());
+    }
+    let chunked = "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n";
+    for _ in 0..4 {
+        let mut client = gateway.client();
+        client.send(format!("POST /chunked HTTP/1.1\r\nHost: h\r\n{chunked}\r\n"));
+        assert_eq!(client.head().status, 100, "asked for where it can be sent");
+        client.send("5\r\nthe b\r\n3\r\nody\r\n0\r\n\r\n");
+        assert_eq!(client.response("POST").text(), "8");
+    }
+    let seen = origin.seen();
+    assert_eq!(seen.len(), 24);
+    assert!(seen[..20].iter().all(|seen| seen.body == sized.as_bytes()), "byte for byte");
+    assert!(seen[20..].iter().all(|seen| seen.body == b"the body"));
+}
+
+#[test]
+fn a_body_that_was_begun_is_not_sent_again() {
+    let closes = || {
+        Origin::start(|call| {
+            call.read_body();
+            call.close();
+        })
+    };
+    let origins = [closes(), closes()];
+    let gateway = Gateway::config(&format!(
+        "routes:\n  - {{ path: /**, upstream: pair }}\nupstreams:\n  pair: {{ endpoints: ['{}', '{}'] }}\n",
+        origins[0].url(),
+        origins[1].url()
+    ));
+    gateway.send("PUT", "/", "", "once").problem(502, "upstream-protocol-error");
+    assert_eq!(origins.iter().map(Origin::calls).sum::<usize>(), 1);
+}
+
+#[test]
 fn a_client_that_speaks_tls_is_told_at_once_that_the_port_does_not() {
     let gateway = Gateway::proxy(&Origin::plain().url());
     for address in [gateway.address, gateway.admin] {
