@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::prepare::{COMMAND_LINE, Imported};
 use crate::{
-    config::{Model, Switch},
+    config::{self, Model, Switch},
     diagnostic::{Code, Diagnostic, Place, codes, suggest},
 };
 
@@ -49,7 +49,7 @@ pub fn locate(found: &mut [Diagnostic], model: &Model) {
 #[must_use]
 pub fn needs_restart(first: &Model, now: &Model, file: &str) -> Option<Diagnostic> {
     let limits = |model: &Model| {
-        model.limits.as_ref().map(|limits| (limits.connections, limits.headers, limits.header_count))
+        (model.limits.as_ref().and_then(|limits| limits.connections), config::bounds::Head::of(model))
     };
     let clocks =
         |model: &Model| model.timeouts.as_ref().map(|timeouts| (timeouts.header_read, timeouts.keep_alive));

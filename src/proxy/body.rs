@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     exchange::BoxError,
-    upstream::{Failure, Permit, failure::Reason},
+    upstream::{Failure, Permit, cap::Slot, failure::Reason},
 };
 
 /// A request's body and what is known of it while it is being sent on.
@@ -184,19 +184,26 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// An upstream's body on its way to the client; holds the endpoint's permit until it ends.
+/// An upstream's body on its way to the client; holds the endpoint's permit and the route's slot until it ends.
 pub struct UpstreamBody {
     inner: reqwest::Body,
     timer: IdleTimer,
     deadline: Option<Pin<Box<Sleep>>>,
     permit: Permit,
+    _slot: Option<Slot>,
 }
 
 impl UpstreamBody {
     #[must_use]
-    pub fn new(inner: reqwest::Body, idle: Duration, deadline: Option<Instant>, permit: Permit) -> Self {
+    pub fn new(
+        inner: reqwest::Body,
+        idle: Duration,
+        deadline: Option<Instant>,
+        permit: Permit,
+        slot: Option<Slot>,
+    ) -> Self {
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-        Self { inner, timer: IdleTimer::new(idle), deadline, permit }
+        Self { inner, timer: IdleTimer::new(idle), deadline, permit, _slot: slot }
     }
 
     fn fail(&self, failure: Failure) -> Option<Result<Frame<Bytes>, BoxError>> {

@@ -58,13 +58,12 @@ pub async fn forward<'a>(
     outgoing: impl Fn(&Endpoint) -> Outgoing<'a>,
 ) -> Result<Answer, Failed> {
     let upstream = &route.target.upstream;
-    let mut permit = upstream.admit().ok_or_else(|| {
-        Problem::new(
-            &problem::UPSTREAM_UNAVAILABLE,
-            "every endpoint of the upstream is at its cap on requests",
-        )
-        .retry_after(1)
-    })?;
+    let slot = match &route.cap {
+        Some(cap) => Some(cap.enter().ok_or_else(|| at_cap("the operation is at its cap on requests"))?),
+        None => None,
+    };
+    let full = || at_cap("every endpoint of the upstream is at its cap on requests");
+    let mut permit = upstream.admit().ok_or_else(full)?;
     let timeouts = &route.timeouts;
     let deadline = timeouts.total.map(|total| Instant::now() + total);
     let upload = body.map(|incoming| Upload::new(incoming, route.body_limit, timeouts.idle));
@@ -97,11 +96,18 @@ pub async fn forward<'a>(
         }
         Ok(response) => {
             let response = http::Response::<reqwest::Body>::from(response)
-                .map(|body| UpstreamBody::new(body, timeouts.idle, deadline, permit));
+                .map(|body| UpstreamBody::new(body, timeouts.idle, deadline, permit, slot));
             Ok(Answer { response, attempts, upload })
         }
         Err(failure) => Err(failed(failure, &permit, upload.as_deref(), route.body_limit, attempts)),
     }
+}
+
+/// The refusal of one request more than may be under way (RFC 9209, section 2.3.12).
+fn at_cap(detail: &'static str) -> Problem {
+    Problem::new(&problem::UPSTREAM_UNAVAILABLE, detail)
+        .retry_after(1)
+        .proxy_error("connection_limit_reached")
 }
 
 /// The request of one attempt as reqwest takes it.
