@@ -3,6 +3,7 @@
 //! Pure: what `${NAME}` and `${file:…}` stand for comes through a [`Lookup`]. Every error is collected, with
 //! line, column, pointer and source line; secrets are blotted out of what is shown.
 
+pub mod bounds;
 mod check;
 pub mod compile;
 pub mod model;

@@ -117,27 +117,33 @@ record! {
 }
 
 record! {
-    /// Bounds on what clients may send. `body` and `uri` can also be set for an API, a path or an operation.
+    /// Bounds on what clients may send. All but `connections` can also be set for an API, a path, an operation
+    /// or a route.
     pub struct Limits {
         /// Connections open at once; one more is answered with 503. Default: `16384`.
         optional connections: usize,
-        /// Bytes of a request's header fields and request line; beyond it 431. Default: `64KiB`.
-        optional headers: Size,
-        /// Header fields of a request; beyond it 431. Default: `100`.
-        optional header_count: usize,
         with route: RouteLimits,
     }
 }
 
 record! {
     merge
-    /// Bounds on a request that a route can set.
+    /// Bounds on a request. The first three are judged for the whole gateway first, so a route can only narrow
+    /// them.
     pub struct RouteLimits {
+        /// Bytes of a request's header fields and request line; beyond it 431. Default: `64KiB`.
+        optional headers: Spanned<Size>,
+        /// Header fields of a request; beyond it 431. Default: `100`.
+        optional header_count: Spanned<usize>,
         /// Bytes of path and query; beyond it 414. At most 64 KiB. Default: `16KiB`.
-        optional uri: Size,
+        optional uri: Spanned<Size>,
         /// Bytes of the request body, or `off`; beyond it 413. Bodies are streamed, this protects upstreams.
         /// Default: `100MB`.
         optional body: Switch<Size>,
+        /// Requests of one route under way at its upstream at once, bodies included; one more is answered with
+        /// 503. Written for an API or the whole gateway it holds for each route by itself. Default: no bound
+        /// but that of the upstream's endpoints.
+        optional max_requests: Spanned<usize>,
     }
 }
 

@@ -12,6 +12,7 @@ mod sources;
 
 // the proxy
 mod bodies;
+mod bounds;
 mod endurance;
 mod failures;
 mod forwarding;

@@ -15,12 +15,13 @@ use crate::{
     cache::{RouteCacheOptions, UndeclaredQuery},
     config::{
         Model, Switch,
+        bounds::Head,
         model::{self, Policy, UndeclaredQuery as Undeclared},
         record::Deep,
     },
     diagnostic::{Diagnostic, Place, codes},
     gateway::{
-        plan::{RoutePlan, SecurityPlan},
+        plan::{CapPlan, RoutePlan, SecurityPlan},
         route::{Credential, HeaderChanges, Rewrite, Strip, Timeouts},
     },
     openapi::{self, Siting},
@@ -30,8 +31,6 @@ use crate::{
 
 /// Request bodies beyond this are refused unless a route says otherwise: 100 MB.
 const BODY_LIMIT: u64 = 100_000_000;
-/// Longer targets are refused unless a route says otherwise.
-const URI_LIMIT: u64 = 16 * 1024;
 
 /// What the operations of one API have in common.
 pub struct Common<'a> {
@@ -58,6 +57,9 @@ struct Parts {
     timeouts: Timeouts,
     body_limit: u64,
     uri_limit: usize,
+    head_limit: usize,
+    field_limit: usize,
+    max_requests: Option<usize>,
     limits: Arc<[rate_limit::Config]>,
 }
 
@@ -79,7 +81,7 @@ impl<'a> Common<'a> {
             model,
             source,
             name: source.name.into(),
-            parts: Parts::empty(&policy),
+            parts: Parts::empty(model, &policy),
             policy,
             siting,
             keys: Keys::default(),
@@ -129,7 +131,7 @@ impl<'a> Common<'a> {
             Some((parts, policy, own)) => (parts, policy, *own),
             None => (&self.parts, &self.policy, false),
         };
-        self.operations.push(manner(policy, parts));
+        self.operations.push(manner(operation, policy, parts));
         let mut siting = self.siting.clone();
         let own_address = merged.is_some() && own_upstream(policy) != own_upstream(&self.policy);
         if own_address {
@@ -182,6 +184,12 @@ impl<'a> Common<'a> {
             timeouts: parts.timeouts,
             body_limit: parts.body_limit,
             uri_limit: parts.uri_limit,
+            head_limit: parts.head_limit,
+            field_limit: parts.field_limit,
+            cap: parts.max_requests.map(|max_requests| CapPlan {
+                identity: format!("{} {} {}", self.name, operation.method, operation.key).into(),
+                max_requests,
+            }),
             encoded_slash: policy.encoded_slash.unwrap_or_default(),
             cache: self.caching(operation, policy),
             secret_params: self.secrets.params.clone(),
@@ -297,11 +305,22 @@ pub fn plain(
         timeouts: parts.timeouts,
         body_limit: parts.body_limit,
         uri_limit: parts.uri_limit,
+        head_limit: parts.head_limit,
+        field_limit: parts.field_limit,
+        cap: parts.max_requests.map(|max_requests| CapPlan { identity: identity(entry), max_requests }),
         encoded_slash: policy.encoded_slash.unwrap_or_default(),
         cache: caching(policy),
         secret_params: Vec::new(),
         place: (*entry.place).clone(),
     })
+}
+
+/// What tells a route without a description from all others, in every generation.
+fn identity(entry: &model::Route) -> Arc<str> {
+    let hosts = entry.host.iter().flat_map(|many| &many.0).map(|host| host.value.0.as_str());
+    let methods = entry.methods.iter().map(Method::as_str);
+    let words: Vec<&str> = hosts.chain(["/"]).chain(methods).collect();
+    format!("{} {}", words.join(" "), entry.path.value).into()
 }
 
 impl Parts {
@@ -316,24 +335,30 @@ impl Parts {
                     None
                 }
             });
-        Self { chosen, ..Self::empty(policy) }
+        Self { chosen, ..Self::empty(model, policy) }
     }
 
     /// Everything but the upstream.
-    fn empty(policy: &Policy) -> Self {
+    fn empty(model: &Model, policy: &Policy) -> Self {
         let limits = policy.limits.clone().unwrap_or_default();
+        let listener = Head::of(model);
+        let head = listener.with(&limits);
+        // What the listener judges already is not judged again.
+        let narrower = |own: usize, whole: usize| if own < whole { own } else { usize::MAX };
         let body_limit = match limits.body {
             Some(Switch::Off) => u64::MAX,
             Some(Switch::On(size)) => size.0,
             None => BODY_LIMIT,
         };
-        let uri_limit = limits.uri.map_or(URI_LIMIT, |size| size.0);
         Self {
             chosen: None,
             rewrite: rewrite(policy),
             timeouts: timeouts(policy),
             body_limit,
-            uri_limit: usize::try_from(uri_limit).unwrap_or(usize::MAX),
+            uri_limit: head.uri,
+            head_limit: narrower(head.bytes, listener.bytes),
+            field_limit: narrower(head.fields, listener.fields),
+            max_requests: limits.max_requests.as_ref().map(|max| max.value),
             limits: rate_limits(policy),
         }
     }
@@ -441,11 +466,19 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
 }
 
 /// How an operation is shown in the documentation.
-fn manner(policy: &Policy, parts: &Parts) -> Manner {
+fn manner(operation: &openapi::Operation, policy: &Policy, parts: &Parts) -> Manner {
+    let SecurityPlan { mode, public, .. } = security_of(policy);
+    // An empty requirement is met by everyone.
+    let asks = |all: &Vec<openapi::Requirement>| !all.is_empty() && all.iter().all(|one| !one.is_empty());
     Manner {
         documented: policy.docs.unwrap_or(true),
-        security: security_of(policy).mode,
-        public: policy.public.unwrap_or(false),
+        security: mode,
+        public,
+        checked: match mode {
+            Mode::Pass => false,
+            Mode::Enforce => operation.security.as_ref().is_some_and(asks),
+            Mode::Gateway => !public,
+        },
         limited: !parts.limits.is_empty(),
     }
 }
