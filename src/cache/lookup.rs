@@ -84,7 +84,7 @@ impl Inner {
         let since = self.epochs.now();
         for (key, own) in keyed.stores() {
             let Some(resource) = self.memory.get(key) else { continue };
-            match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
+            match resource.select(key, request, keyed.only_shareable(own), &self.epochs) {
                 Ok(entry) => {
                     self.keep_on_disk(key, entry);
                     return match &entry.body {
@@ -135,7 +135,7 @@ impl Inner {
                 continue;
             };
             let Some(resource) = resource else { continue };
-            match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
+            match resource.select(key, request, keyed.only_shareable(own), &self.epochs) {
                 Ok(entry) => match self.open(key, entry).await {
                     Some((entry, body)) => {
                         return decide(request, asked, (own, since), &entry, body, Origin::Disk);
@@ -249,7 +249,8 @@ fn decide(
     origin: Origin,
 ) -> Lookup {
     let (entry, now_ms) = (Arc::clone(entry), request.now_ms);
-    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, since };
+    let validated_by_origin = false;
+    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, validated_by_origin, since };
     match control::reuse(&hit.entry.policy, asked, request.options, request.now_ms) {
         Reuse::Fresh => Lookup::Fresh(hit),
         Reuse::Stale => {
