@@ -2,6 +2,7 @@
 //! look-ups and answers is done here the same way; that the spine does it is for the rows between sockets to show.
 
 use std::{
+    cell::Cell,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -25,11 +26,11 @@ const ORIGIN: &str = "http://a.test";
 /// Runs a row; what is wrong with what became of it.
 pub fn run(case: &Case) -> Option<String> {
     let (cache, _) = Cache::open(&CacheConfig { memory_bytes: 1 << 20, ..CacheConfig::default() });
-    let mut world = World { cache, options: options(&case.with), now_ms: START_MS };
+    let world = World { cache, options: options(&case.with), now_ms: Cell::new(START_MS) };
     let mut number = 0;
     for step in &case.steps {
         match step {
-            Step::Wait(ms) => world.now_ms += ms,
+            Step::Wait(ms) => world.pass(*ms),
             Step::Exchange(exchange) => {
                 number += 1;
                 let seen = world.exchange(exchange, number);
@@ -45,7 +46,7 @@ pub fn run(case: &Case) -> Option<String> {
 struct World {
     cache: Cache,
     options: RouteCacheOptions,
-    now_ms: u64,
+    now_ms: Cell<u64>,
 }
 
 /// A request of the row with what belongs to it.
@@ -64,7 +65,7 @@ struct Asked {
 }
 
 impl World {
-    fn exchange(&mut self, row: &Exchange, number: usize) -> Seen {
+    fn exchange(&self, row: &Exchange, number: usize) -> Seen {
         let method = Method::from_bytes(row.method.as_bytes()).unwrap();
         let asking = Asking { row, number, method, headers: map(&self.filled(&row.fields)) };
         let request = self.request(&asking);
@@ -104,14 +105,14 @@ impl World {
     }
 
     /// Asks the origin, with the conditions of what is stored if there is something.
-    fn forward(&mut self, asking: &Asking<'_>, why: Option<status::Forwarded>, stale: Option<Hit>) -> Asked {
+    fn forward(&self, asking: &Asking<'_>, why: Option<status::Forwarded>, stale: Option<Hit>) -> Asked {
         let mut sent = asking.headers.clone();
         if let Some(hit) = &stale {
             condition(&mut sent, hit, &asking.headers);
         }
-        let sent_ms = self.now_ms;
-        self.now_ms += asking.row.answer.delay_ms;
-        let times = Times { sent_ms, received_ms: self.now_ms };
+        let sent_ms = self.now_ms.get();
+        self.pass(asking.row.answer.delay_ms);
+        let times = Times { sent_ms, received_ms: self.now_ms.get() };
         let request = CacheRequest { now_ms: sent_ms, ..self.request(asking) };
         let moment = self.cache.moment();
         let done = |response, outcome| Asked { response, outcome, sent: sent.clone() };
@@ -170,7 +171,7 @@ impl World {
     }
 
     /// The renewal beside a stale answer (RFC 5861, section 3).
-    fn renew(&mut self, asking: &Asking<'_>, hit: Hit) {
+    fn renew(&self, asking: &Asking<'_>, hit: Hit) {
         let mut headers = asking.headers.clone();
         for name in [header::RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::CACHE_CONTROL] {
             headers.remove(name);
@@ -211,12 +212,16 @@ impl World {
             headers: &asking.headers,
             partition: None,
             options: &self.options,
-            now_ms: self.now_ms,
+            now_ms: self.now_ms.get(),
         }
     }
 
+    fn pass(&self, ms: u64) {
+        self.now_ms.set(self.now_ms.get() + ms);
+    }
+
     fn filled(&self, fields: &Fields) -> Fields {
-        let fill = |value: &str| table::filled(value, self.now_ms, "", ORIGIN);
+        let fill = |value: &str| table::filled(value, self.now_ms.get(), "", ORIGIN);
         fields.iter().map(|(name, value)| (name.clone(), fill(value))).collect()
     }
 }
