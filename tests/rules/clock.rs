@@ -198,6 +198,11 @@ impl World {
         if status != 304 {
             response.headers_mut().insert("x-answer", HeaderValue::from(asking.number));
         }
+        let framed = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+        if !matches!(status, 204 | 304) && !framed.iter().any(|name| response.headers().contains_key(name)) {
+            let length = format!("answer {}", asking.number).len();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
         Some(response)
     }
 
