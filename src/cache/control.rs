@@ -358,7 +358,7 @@ pub fn reuse(policy: &Policy, asked: &RequestDirectives, options: &RouteCacheOpt
     let ttl = policy.ttl_ms(now_ms);
     let ms = |seconds: u64| i64::try_from(seconds * 1000).unwrap_or(i64::MAX);
     let recent = now_ms.saturating_sub(policy.received_ms) < options.busting_floor_ms;
-    let too_old = asked.max_age.is_some_and(|max| max == 0 || policy.age_ms(now_ms) > max * 1000);
+    let too_old = asked.max_age.is_some_and(|max| max == 0 || policy.age_ms(now_ms) / 1000 > max);
     let too_soon_stale = asked.min_fresh.is_some_and(|least| ttl < ms(least));
     if (asked.no_cache || too_old || too_soon_stale) && !recent {
         return Reuse::Validate(Validate::Request);

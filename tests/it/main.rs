@@ -33,4 +33,5 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod reload;
+mod rules;
 mod tokens;

@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use gatewright::cache::{
-    Cache, CacheConfig, CacheRequest, Hit, Lookup, NoStore, RequestDirectiveMode, RouteCacheOptions, SetCookie,
-    Times, status,
+    Cache, CacheConfig, CacheRequest, Hit, Lookup, NoStore, RequestDirectiveMode, RouteCacheOptions,
+    SetCookie, Times, status,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt;

@@ -41,6 +41,10 @@ impl Level {
             Self::May => "may",
         }
     }
+
+    pub fn is_word(word: &str) -> bool {
+        [Self::Must, Self::Should, Self::May].iter().any(|level| level.as_str() == word)
+    }
 }
 
 /// Where a row can be run.
@@ -381,7 +385,14 @@ fn request(cell: &str, at: &str) -> Exchange {
         cut: false,
     };
     let fields = fields(rest, at);
-    Exchange { method: method.into(), target: target.into(), fields, answer, at_origin: vec![], expected: None }
+    Exchange {
+        method: method.into(),
+        target: target.into(),
+        fields,
+        answer,
+        at_origin: vec![],
+        expected: None,
+    }
 }
 
 fn answer(cell: &str, exchange: &mut Exchange, at: &str) {
@@ -419,8 +430,7 @@ fn fields(text: &str, at: &str) -> Fields {
     let pieces = text.split(" & ").filter(|piece| !piece.is_empty());
     pieces
         .map(|piece| {
-            let (name, value) =
-                piece.split_once(':').unwrap_or_else(|| panic!("{at}: no field: `{piece}`"));
+            let (name, value) = piece.split_once(':').unwrap_or_else(|| panic!("{at}: no field: `{piece}`"));
             (name.to_owned(), value.trim_start().to_owned())
         })
         .collect()

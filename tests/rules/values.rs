@@ -35,7 +35,9 @@ pub fn rows() -> Vec<Row> {
                 continue;
             }
             let cells: Vec<&str> = line.split(" | ").map(str::trim).collect();
-            let [place, kind, value, expected] = cells[..] else { panic!("{name}:{}: four cells", index + 1) };
+            let [place, kind, value, expected] = cells[..] else {
+                panic!("{name}:{}: four cells", index + 1)
+            };
             let words = place.split(' ').count();
             assert!(words == 3, "{name}:{}: a row begins with RFC, section and level", index + 1);
             let at = format!("{name}:{} ({place})", index + 1);
@@ -166,8 +168,11 @@ fn asked(found: &RequestDirectives) -> String {
         ("only-if-cached", found.only_if_cached),
     ];
     words.extend(flags.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).to_owned()));
-    let numbers =
-        [("max-age", found.max_age), ("min-fresh", found.min_fresh), ("stale-if-error", found.stale_if_error)];
+    let numbers = [
+        ("max-age", found.max_age),
+        ("min-fresh", found.min_fresh),
+        ("stale-if-error", found.stale_if_error),
+    ];
     words.extend(numbers.iter().filter_map(|(name, number)| number.map(|number| format!("{name}={number}"))));
     match found.max_stale {
         MaxStale::Not => {}
