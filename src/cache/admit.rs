@@ -150,7 +150,7 @@ impl Inner {
         let since = self.epochs.now();
         for key in keyed.own.iter().chain([&keyed.shared]) {
             let Some(resource) = self.memory.get(key) else { continue };
-            let Ok(entry) = resource.select(key, request, false, &self.epochs) else { continue };
+            let Ok(entry) = resource.select(key, request.headers, false, &self.epochs) else { continue };
             let length = single(new, &header::CONTENT_LENGTH);
             let same_length = length.is_none() || content_length(new) == Some(entry.body.size());
             if !same_length || !conditional::same_for_head(&entry.headers, new) {
@@ -167,7 +167,7 @@ impl Inner {
     fn forget(&self, request: &CacheRequest<'_>, keyed: &Keyed) {
         for key in keyed.own.iter().chain([&keyed.shared]) {
             let Some(resource) = self.memory.get(key) else { continue };
-            if let Ok(entry) = resource.select(key, request, false, &self.epochs) {
+            if let Ok(entry) = resource.select(key, request.headers, false, &self.epochs) {
                 self.remove(key, entry);
             }
         }

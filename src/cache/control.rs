@@ -208,11 +208,10 @@ pub fn storable(
         return Err(NoStore::NoFreshness);
     }
     worth_keeping(&policy, lifetime, headers, options)?;
-    let vary =
-        Vary::of(headers, asked.headers, options.languages_unordered).map_err(|unfit| match unfit {
-            Unfit::Star => NoStore::VaryStar,
-            Unfit::Excessive => NoStore::VaryExcessive,
-        })?;
+    let vary = Vary::of(headers, asked.headers).map_err(|unfit| match unfit {
+        Unfit::Star => NoStore::VaryStar,
+        Unfit::Excessive => NoStore::VaryExcessive,
+    })?;
     let keep_cookies = options.set_cookie == SetCookie::Keep;
     let headers = fields::stored(headers, &directives, keep_cookies, times.received_ms);
     Ok(Storable { policy, vary, headers, for_all })

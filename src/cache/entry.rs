@@ -15,7 +15,6 @@ use super::{
     epoch::Epochs,
     freshness::{self, Times},
     key::Key,
-    request::CacheRequest,
     status::CACHE_STATUS,
     vary::Vary,
 };
@@ -266,11 +265,11 @@ impl Resource {
         (!variants.is_empty()).then(|| Self::of(self.key.clone(), self.place, variants))
     }
 
-    /// The first response that may answer `request`.
+    /// The first response that may answer a request with these `headers`.
     pub fn select(
         &self,
         key: &Key,
-        request: &CacheRequest<'_>,
+        headers: &HeaderMap,
         only_shareable: bool,
         epochs: &Epochs,
     ) -> Result<&Arc<Entry>, Unselected> {
@@ -282,7 +281,7 @@ impl Resource {
             if !epochs.valid(self.place, entry.since) {
                 continue;
             }
-            if !entry.vary.matches(request.headers, request.options.languages_unordered) {
+            if !entry.vary.matches(headers) {
                 reason = Unselected::Vary;
             } else if only_shareable && !entry.policy.shareable {
                 reason = Unselected::Credentials;

@@ -84,7 +84,7 @@ impl Inner {
         let since = self.epochs.now();
         for (key, own) in keyed.stores() {
             let Some(resource) = self.memory.get(key) else { continue };
-            match resource.select(key, request, keyed.only_shareable(own), &self.epochs) {
+            match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
                 Ok(entry) => {
                     self.keep_on_disk(key, entry);
                     return match &entry.body {
@@ -135,7 +135,7 @@ impl Inner {
                 continue;
             };
             let Some(resource) = resource else { continue };
-            match resource.select(key, request, keyed.only_shareable(own), &self.epochs) {
+            match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
                 Ok(entry) => match self.open(key, entry).await {
                     Some((entry, body)) => {
                         return decide(request, asked, (own, since), &entry, body, Origin::Disk);

@@ -45,8 +45,6 @@ pub struct RouteCacheOptions {
     pub grace_ms: u64,
     /// Targeted fields that win over `Cache-Control`, most specific first (RFC 9213, 2.2).
     pub targets: Arc<[HeaderName]>,
-    /// The order and the case of `Accept-Language` do not tell variants apart.
-    pub languages_unordered: bool,
     /// What becomes of `Set-Cookie` in what is stored.
     pub set_cookie: SetCookie,
     /// `Surrogate-Control` as an older targeted field.
@@ -73,7 +71,6 @@ impl Default for RouteCacheOptions {
             busting_floor_ms: 0,
             grace_ms: 0,
             targets: Arc::new([HeaderName::from_static("cdn-cache-control")]),
-            languages_unordered: false,
             set_cookie: SetCookie::Drop,
             surrogate_control: false,
             max_object_bytes: None,

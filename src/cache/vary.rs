@@ -25,9 +25,8 @@ pub enum Unfit {
 pub struct Vary(Vec<(HeaderName, Option<Box<[u8]>>)>);
 
 impl Vary {
-    /// The secondary key of a response with these `headers` to a request with those. `languages`: the order
-    /// of `Accept-Language` does not count.
-    pub fn of(response: &HeaderMap, request: &HeaderMap, languages: bool) -> Result<Self, Unfit> {
+    /// The secondary key of a response with these `headers` to a request with those.
+    pub fn of(response: &HeaderMap, request: &HeaderMap) -> Result<Self, Unfit> {
         let mut fields = Vec::new();
         let mut bytes = 0;
         for line in response.get_all(header::VARY) {
@@ -42,7 +41,7 @@ impl Vary {
                 if fields.iter().any(|(known, _)| *known == name) {
                     continue;
                 }
-                let value = normalised(request, &name, languages);
+                let value = normalised(request, &name);
                 bytes += value.as_ref().map_or(0, SmallVec::len);
                 if fields.len() == MAX_NAMES || bytes > MAX_BYTES {
                     return Err(Unfit::Excessive);
@@ -80,10 +79,8 @@ impl Vary {
     /// Whether a request with these `headers` selects the response. Allocates only for values of
     /// several lines or of more than 256 bytes.
     #[must_use]
-    pub fn matches(&self, headers: &HeaderMap, languages: bool) -> bool {
-        self.0
-            .iter()
-            .all(|(name, stored)| normalised(headers, name, languages).as_deref() == stored.as_deref())
+    pub fn matches(&self, headers: &HeaderMap) -> bool {
+        self.0.iter().all(|(name, stored)| normalised(headers, name).as_deref() == stored.as_deref())
     }
 
     /// A name for this key beside others of one resource.
@@ -100,10 +97,9 @@ impl Vary {
     }
 }
 
-/// A field's lines as one list, blanks around commas gone; the lists whose order and case mean nothing also
-/// without those (RFC 9110, 12.5.3): `Accept-Encoding`, and `Accept-Language` where an operator says that the
-/// upstream does not go by its order.
-fn normalised(headers: &HeaderMap, name: &HeaderName, languages: bool) -> Option<SmallVec<[u8; 256]>> {
+/// A field's lines as one list, blanks around commas gone; `Accept-Encoding` also without case and in
+/// order, since neither means anything there (RFC 9110, 12.5.3).
+fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 256]>> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?;
     let mut items: SmallVec<[&[u8]; 16]> = SmallVec::new();
@@ -115,7 +111,7 @@ fn normalised(headers: &HeaderMap, name: &HeaderName, languages: bool) -> Option
             rest = after;
         }
     }
-    let is_set = *name == header::ACCEPT_ENCODING || (languages && *name == header::ACCEPT_LANGUAGE);
+    let is_set = *name == header::ACCEPT_ENCODING;
     if is_set {
         items.sort_unstable_by(|a, b| folded(a).cmp(folded(b)));
     }
@@ -144,51 +140,48 @@ mod tests {
     use crate::cache::tests::map;
 
     fn vary(value: &str, request: &[(&str, &str)]) -> Vary {
-        Vary::of(&map(&[("vary", value)]), &map(request), false).unwrap()
+        Vary::of(&map(&[("vary", value)]), &map(request)).unwrap()
     }
 
     #[test]
     fn a_star_anywhere_never_matches() {
         for lines in [vec!["*"], vec!["a, *"], vec!["a", "*"], vec!["*, *"]] {
             let lines: Vec<_> = lines.into_iter().map(|l| ("vary", l)).collect();
-            assert_eq!(Vary::of(&map(&lines), &HeaderMap::new(), false), Err(Unfit::Star));
+            assert_eq!(Vary::of(&map(&lines), &HeaderMap::new()), Err(Unfit::Star));
         }
     }
 
     #[test]
     fn every_named_field_must_be_the_same_and_absence_is_a_value() {
         let key = vary("Foo, bar", &[("foo", "1")]);
-        assert!(key.matches(&map(&[("foo", "1"), ("other", "2")]), false));
-        assert!(!key.matches(&map(&[("foo", "2")]), false));
-        assert!(!key.matches(&map(&[]), false));
-        assert!(!key.matches(&map(&[("foo", "1"), ("bar", "")]), false));
+        assert!(key.matches(&map(&[("foo", "1"), ("other", "2")])));
+        assert!(!key.matches(&map(&[("foo", "2")])));
+        assert!(!key.matches(&map(&[])));
+        assert!(!key.matches(&map(&[("foo", "1"), ("bar", "")])));
     }
 
     #[test]
     fn lines_and_blanks_of_one_list_do_not_matter_but_order_does() {
         let key = vary("foo", &[("foo", "1, 2")]);
-        assert!(key.matches(&map(&[("foo", "1"), ("foo", "2")]), false));
-        assert!(key.matches(&map(&[("foo", " 1 ,2")]), false));
-        assert!(!key.matches(&map(&[("foo", "2, 1")]), false));
+        assert!(key.matches(&map(&[("foo", "1"), ("foo", "2")])));
+        assert!(key.matches(&map(&[("foo", " 1 ,2")])));
+        assert!(!key.matches(&map(&[("foo", "2, 1")])));
     }
 
     #[test]
     fn accept_encoding_is_a_set_without_case() {
         let key = vary("accept-encoding", &[("accept-encoding", "gzip, BR;q=0.5")]);
-        assert!(key.matches(&map(&[("accept-encoding", "br; q=0.5,gzip")]), false));
-        assert!(!key.matches(&map(&[("accept-encoding", "br,gzip")]), false));
+        assert!(key.matches(&map(&[("accept-encoding", "br; q=0.5,gzip")])));
+        assert!(!key.matches(&map(&[("accept-encoding", "br,gzip")])));
     }
 
     #[test]
     fn what_is_too_long_is_not_stored() {
         let long = "x".repeat(MAX_BYTES + 1);
         let request = map(&[("foo", &long)]);
-        assert_eq!(Vary::of(&map(&[("vary", "foo")]), &request, false), Err(Unfit::Excessive));
+        assert_eq!(Vary::of(&map(&[("vary", "foo")]), &request), Err(Unfit::Excessive));
         let many: Vec<String> = (0..=MAX_NAMES).map(|i| format!("f{i}")).collect();
-        assert_eq!(
-            Vary::of(&map(&[("vary", &many.join(","))]), &HeaderMap::new(), false),
-            Err(Unfit::Excessive)
-        );
+        assert_eq!(Vary::of(&map(&[("vary", &many.join(","))]), &HeaderMap::new()), Err(Unfit::Excessive));
     }
 
     #[test]

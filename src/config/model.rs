@@ -386,9 +386,6 @@ record! {
         /// without it, `keep` gives everyone the same cookie (RFC 9111, section 7.3), `refuse` does not store
         /// the answer. Default: `drop`.
         optional set_cookie: SetCookie,
-        /// Whether the order of `Accept-Language` tells answers apart that vary by it. Say `ignore` where the
-        /// upstream goes by quality values alone. Default: `key`.
-        optional language_order: LanguageOrder,
         /// Whether `Surrogate-Control` counts as one more of the targeted fields, the last. Default: `false`.
         optional surrogate_control: bool,
         /// One stored answer for all callers, whatever their credentials. Only where the upstream gives
@@ -447,13 +444,6 @@ pub enum SetCookie {
     Refuse,
 }
 
-/// What the order of languages counts for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LanguageOrder {
-    Key,
-    Ignore,
-}
-
 /// What becomes of a query parameter that the description does not declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndeclaredQuery {
@@ -465,5 +455,4 @@ pub enum UndeclaredQuery {
 words!(AccessLog: "human" => Self::Human, "json" => Self::Json, "off" => Self::Off);
 words!(RequestDirectives: "honour" => Self::Honour, "ignore" => Self::Ignore);
 words!(SetCookie: "drop" => Self::Drop, "keep" => Self::Keep, "refuse" => Self::Refuse);
-words!(LanguageOrder: "key" => Self::Key, "ignore" => Self::Ignore);
 words!(UndeclaredQuery: "key" => Self::Key, "ignore" => Self::Ignore, "bypass" => Self::Bypass);

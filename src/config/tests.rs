@@ -67,7 +67,7 @@ apis:
     cache:
       { default_ttl: 30s, undeclared_query: bypass, heuristic: true, grace: 1m, request_directives: ignore,
         reload_interval: 5s, targeted: [Edge-Cache-Control, CDN-Cache-Control], surrogate_control: true,
-        set_cookie: refuse, language_order: ignore }
+        set_cookie: refuse }
     response_headers: { add: { Link: [a, b] }, set: { X-A: "1" }, remove: [Server] }
 routes:
   - { path: /legacy/**, methods: [GET, POST], upstream: "http://127.0.0.1:${PORT}" }

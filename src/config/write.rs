@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::{
     Model, Spanned,
-    model::{AccessLog, Headers, LanguageOrder, RequestDirectives, SetCookie, UndeclaredQuery},
+    model::{AccessLog, Headers, RequestDirectives, SetCookie, UndeclaredQuery},
     value::{
         Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size,
         Switch, UpstreamRef,
@@ -331,10 +331,6 @@ written! {
         Self::Drop => "drop",
         Self::Keep => "keep",
         Self::Refuse => "refuse",
-    });
-    LanguageOrder: self => word(match self {
-        Self::Key => "key",
-        Self::Ignore => "ignore",
     });
     UndeclaredQuery: self => word(match self {
         Self::Key => "key",

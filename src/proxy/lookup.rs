@@ -336,7 +336,8 @@ impl HttpBody for Storing {
                 if let (Some(data), Some(fill)) = (frame.data_ref(), &mut this.fill) {
                     fill.data(data);
                 }
-                if this.body.is_end_stream()
+                // Nothing comes behind trailers, and nobody may ask for it.
+                if (frame.is_trailers() || this.body.is_end_stream())
                     && let Some(fill) = this.fill.take()
                 {
                     fill.finish();

@@ -22,11 +22,8 @@ mod upstreams;
 // what stands around it
 mod browser;
 mod cache;
-<<<<<<< HEAD
 mod cache_keys;
-=======
 mod cache_tests;
->>>>>>> 88386a6 (cache: read dates as a cache does, ask about the client's copies too, say more of it in the configuration)
 mod demo;
 mod docs;
 mod keys;

@@ -216,6 +216,8 @@ impl World {
             query,
             headers: &asking.headers,
             partition: None,
+            scheme: "http",
+            from_trusted: false,
             options: &self.options,
             now_ms: self.now_ms.get(),
         }
@@ -257,7 +259,6 @@ fn options(with: &Fields) -> RouteCacheOptions {
             "request_directives" => options.request_directives = RequestDirectiveMode::Ignore,
             "surrogate_control" => options.surrogate_control = true,
             "shared" => options.shared = true,
-            "language_order" => options.languages_unordered = true,
             "targeted" => options.targets = Arc::new([HeaderName::try_from(value).unwrap()]),
             "set_cookie" => {
                 options.set_cookie = if value == "keep" { SetCookie::Keep } else { SetCookie::Refuse };

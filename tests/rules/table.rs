@@ -41,10 +41,6 @@ impl Level {
             Self::May => "may",
         }
     }
-
-    pub fn is_word(word: &str) -> bool {
-        [Self::Must, Self::Should, Self::May].iter().any(|level| level.as_str() == word)
-    }
 }
 
 /// Where a row can be run.

@@ -438,7 +438,6 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
             Some(model::SetCookie::Keep) => SetCookie::Keep,
             Some(model::SetCookie::Refuse) => SetCookie::Refuse,
         },
-        languages_unordered: entry.language_order == Some(model::LanguageOrder::Ignore),
         surrogate_control: entry.surrogate_control.unwrap_or(false),
         shared: entry.shared.unwrap_or(false),
         undeclared_query: match entry.undeclared_query {
