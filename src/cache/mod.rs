@@ -24,6 +24,7 @@ pub mod options;
 pub mod request;
 
 pub mod control;
+pub mod date;
 pub mod directives;
 pub mod freshness;
 pub mod targeted;
@@ -58,7 +59,7 @@ pub use fill::Fill;
 pub use freshness::Times;
 pub use hit::{Hit, Origin};
 pub use invalidate::{Purge, PurgeError, Purged, Scope};
-pub use options::{RequestDirectiveMode, RouteCacheOptions, UndeclaredQuery};
+pub use options::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery};
 pub use query::{Absent, DeclaredQuery, Param};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};
 pub use stats::{CacheReport, CacheStats};

@@ -45,6 +45,8 @@ pub struct RouteCacheOptions {
     pub grace_ms: u64,
     /// Targeted fields that win over `Cache-Control`, most specific first (RFC 9213, 2.2).
     pub targets: Arc<[HeaderName]>,
+    /// What becomes of `Set-Cookie` in what is stored.
+    pub set_cookie: SetCookie,
     /// `Surrogate-Control` as an older targeted field.
     pub surrogate_control: bool,
     /// Bytes of one object that this route may store, below the cache's own bound.
@@ -69,10 +71,23 @@ impl Default for RouteCacheOptions {
             busting_floor_ms: 0,
             grace_ms: 0,
             targets: Arc::new([HeaderName::from_static("cdn-cache-control")]),
+            set_cookie: SetCookie::Drop,
             surrogate_control: false,
             max_object_bytes: None,
         }
     }
+}
+
+/// What becomes of `Set-Cookie` where an answer that has it may be stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetCookie {
+    /// The answer is stored without it: a cookie is for the one who asked.
+    #[default]
+    Drop,
+    /// It is stored and given to all, as RFC 9111, 3.1 and 7.3 have it.
+    Keep,
+    /// The answer is not stored.
+    Refuse,
 }
 
 /// What happens to a query parameter that the description does not declare.

@@ -373,6 +373,27 @@ record! {
         /// How long an answer counts as fresh that says nothing of its own. It never overrides what the
         /// upstream says. Default: such answers are not stored.
         optional default_ttl: Duration,
+        /// Whether an answer that says nothing of its own counts as fresh for a tenth of the time since its
+        /// `Last-Modified`, a day at most (RFC 9111, section 4.2.2). `default_ttl` wins over it. Default: `false`.
+        optional heuristic: bool,
+        /// How long an answer may still be served when it is no longer fresh and the upstream fails, beside what
+        /// its `stale-if-error` allows. Answers that forbid it (`must-revalidate`) are not. Default: `0s`.
+        optional grace: Duration,
+        /// Whether `Cache-Control` of requests is obeyed: `honour`, or `ignore`. A request's `no-store` always
+        /// keeps its answer from being stored. Default: `honour`.
+        optional request_directives: RequestDirectives,
+        /// How long after it was fetched or validated a stored answer is used even where a request asks for a
+        /// new one: the bound on clients that would wear the upstream out. Default: `0s`.
+        optional reload_interval: Duration,
+        /// Fields that stand in place of `Cache-Control` and `Expires` where an answer has them, the first that
+        /// is there and valid (RFC 9213). Default: `CDN-Cache-Control`.
+        optional targeted: Many<HeaderName>,
+        /// What becomes of `Set-Cookie` where an answer that has it may be stored: `drop` stores the answer
+        /// without it, `keep` gives everyone the same cookie (RFC 9111, section 7.3), `refuse` does not store
+        /// the answer. Default: `drop`.
+        optional set_cookie: SetCookie,
+        /// Whether `Surrogate-Control` counts as one more of the targeted fields, the last. Default: `false`.
+        optional surrogate_control: bool,
         /// One stored answer for all callers, whatever their credentials. Only where the upstream gives
         /// everyone the same. Default: `false`.
         optional shared: bool,
@@ -414,6 +435,21 @@ pub enum AccessLog {
     Off,
 }
 
+/// What `Cache-Control` of a request counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestDirectives {
+    Honour,
+    Ignore,
+}
+
+/// What becomes of `Set-Cookie` in what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetCookie {
+    Drop,
+    Keep,
+    Refuse,
+}
+
 /// What becomes of a query parameter that the description does not declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndeclaredQuery {
@@ -423,4 +459,6 @@ pub enum UndeclaredQuery {
 }
 
 words!(AccessLog: "human" => Self::Human, "json" => Self::Json, "off" => Self::Off);
+words!(RequestDirectives: "honour" => Self::Honour, "ignore" => Self::Ignore);
+words!(SetCookie: "drop" => Self::Drop, "keep" => Self::Keep, "refuse" => Self::Refuse);
 words!(UndeclaredQuery: "key" => Self::Key, "ignore" => Self::Ignore, "bypass" => Self::Bypass);

@@ -64,7 +64,10 @@ apis:
     security: enforce
     credentials: { header: Authorization, value: "Bearer ${TOKEN}" }
     rate_limit: [{ limit: 100, window: 1m, per: [consumer, operation] }, { limit: 5, window: 1s, per: address }]
-    cache: { default_ttl: 30s, undeclared_query: bypass }
+    cache:
+      { default_ttl: 30s, undeclared_query: bypass, heuristic: true, grace: 1m, request_directives: ignore,
+        reload_interval: 5s, targeted: [Edge-Cache-Control, CDN-Cache-Control], surrogate_control: true,
+        set_cookie: refuse }
     response_headers: { add: { Link: [a, b] }, set: { X-A: "1" }, remove: [Server] }
 routes:
   - { path: /legacy/**, methods: [GET, POST], upstream: "http://127.0.0.1:${PORT}" }

@@ -201,13 +201,18 @@ pub enum Settled<'a> {
 impl<'a> Lookup<'a> {
     /// Puts the conditions of a stored answer in place of the caller's own (RFC 9111, section 4.3.1).
     pub fn condition(&self, headers: &mut HeaderMap) {
-        let Some(hit) = self.asked.as_ref().and_then(|asked| asked.stale.as_ref()) else { return };
+        let Some(asked) = &self.asked else { return };
+        let Some(hit) = &asked.stale else { return };
+        let conditions = hit.conditions(asked.request.headers);
+        if conditions.is_empty() {
+            return;
+        }
         const OWN: [HeaderName; 4] =
             [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE];
         for name in &OWN {
             headers.remove(name);
         }
-        for (name, value) in hit.conditions() {
+        for (name, value) in conditions {
             headers.insert(name, value);
         }
     }
@@ -235,7 +240,8 @@ impl<'a> Lookup<'a> {
         let times = Times { sent_ms: asked.sent_ms, received_ms: exchange::now_ms() };
         let response = passed(answer.response, via);
         if let Some(hit) = stale {
-            if response.status() == StatusCode::NOT_MODIFIED {
+            let not_modified = response.status() == StatusCode::NOT_MODIFIED;
+            if not_modified && !hit.leaves_to_client(asked.request.headers, response.headers()) {
                 let refreshed = asked.cache.refresh(&asked.request, hit, response.headers(), times);
                 return Ok(match refreshed {
                     Some(hit) => {
@@ -330,7 +336,8 @@ impl HttpBody for Storing {
                 if let (Some(data), Some(fill)) = (frame.data_ref(), &mut this.fill) {
                     fill.data(data);
                 }
-                if this.body.is_end_stream()
+                // Nothing comes behind trailers, and nobody may ask for it.
+                if (frame.is_trailers() || this.body.is_end_stream())
                     && let Some(fill) = this.fill.take()
                 {
                     fill.finish();

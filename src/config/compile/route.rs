@@ -12,7 +12,7 @@ use super::{
     upstream::{self, Chosen, Keys},
 };
 use crate::{
-    cache::{RouteCacheOptions, UndeclaredQuery},
+    cache::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery},
     config::{
         Model, Switch,
         bounds::Head,
@@ -447,8 +447,23 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
         None => model::Caching::default(),
     };
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let default = RouteCacheOptions::default();
     Some(RouteCacheOptions {
         default_ttl_ms: entry.default_ttl.map(millis),
+        heuristic: entry.heuristic.unwrap_or(false),
+        grace_ms: entry.grace.map_or(0, millis),
+        request_directives: match entry.request_directives {
+            None | Some(model::RequestDirectives::Honour) => RequestDirectiveMode::Honour,
+            Some(model::RequestDirectives::Ignore) => RequestDirectiveMode::Ignore,
+        },
+        busting_floor_ms: entry.reload_interval.map_or(0, millis),
+        targets: entry.targeted.map_or(default.targets, |names| names.0.into()),
+        set_cookie: match entry.set_cookie {
+            None | Some(model::SetCookie::Drop) => SetCookie::Drop,
+            Some(model::SetCookie::Keep) => SetCookie::Keep,
+            Some(model::SetCookie::Refuse) => SetCookie::Refuse,
+        },
+        surrogate_control: entry.surrogate_control.unwrap_or(false),
         shared: entry.shared.unwrap_or(false),
         undeclared_query: match entry.undeclared_query {
             None | Some(Undeclared::Key) => UndeclaredQuery::Key,
@@ -461,7 +476,7 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
             .flat_map(|many| &many.0)
             .map(|language| language.0.clone())
             .collect(),
-        ..RouteCacheOptions::default()
+        ..default
     })
 }
 
