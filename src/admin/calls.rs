@@ -17,8 +17,10 @@ use utoipa::{
 };
 
 use super::{
-    CacheState, Control, CreatedKey, Generation, Health, Key, NewKey, Purge, Purged, Ready, UpstreamState,
-    answer::{Input, ProblemDocument, Refusal, change},
+    CacheState, Control, CreatedKey, Generation, Health, Key, Listing, NewKey, Purge, Purged, Ready,
+    StoredPage, UpstreamState, Variant,
+    answer::{Input, ProblemDocument, Query, Refusal, change},
+    stored::Address,
 };
 
 type Gateway = State<Arc<dyn Control>>;
@@ -29,8 +31,8 @@ pub(super) fn frame() -> OpenApi {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
-            "The text of `admin.token` in the state directory. Calls that change something need it; off \
-             loopback every call but `/health` and `/ready` does.",
+            "The text of `admin.token` in the state directory. Calls that change something need it, and those \
+             that show what is stored; off loopback every call but `/health` and `/ready` does.",
         ))
         .build();
     frame
@@ -151,16 +153,42 @@ pub(super) async fn upstreams(State(gateway): Gateway) -> Json<Vec<UpstreamState
     Json(gateway.upstreams())
 }
 
-/// What the cache holds
+/// How the cache is and what it did
 #[utoipa::path(get, path = "/cache", tag = "cache", security(("token" = []), ()),
     responses((status = 200, body = CacheState, description = "its present state")))]
 pub(super) async fn cache(State(gateway): Gateway) -> Json<CacheState> {
     Json(gateway.cache())
 }
 
+/// Stored answers, a page at a time
+#[utoipa::path(get, path = "/cache/entries", tag = "cache", security(("token" = [])), params(Listing), responses(
+    (status = 200, body = StoredPage, description = "a page; `next` leads to the one after it"),
+    (status = 401, body = ProblemDocument, description = "the token is missing or wrong", content_type = "application/problem+json"),
+    (status = 422, body = ProblemDocument, description = "nothing can be meant by it", content_type = "application/problem+json")))]
+pub(super) async fn stored(
+    State(gateway): Gateway,
+    Query(which): Query<Listing>,
+) -> Result<(StatusCode, Json<StoredPage>), Refusal> {
+    change(StatusCode::OK, move || gateway.stored(&which)).await
+}
+
+/// Everything stored for one address
+///
+/// All variants with their stored fields, their freshness, and what would be done with them.
+#[utoipa::path(get, path = "/cache/entry", tag = "cache", security(("token" = [])), params(Address), responses(
+    (status = 200, body = Vec<Variant>, description = "all of it; empty when nothing is stored"),
+    (status = 401, body = ProblemDocument, description = "the token is missing or wrong", content_type = "application/problem+json"),
+    (status = 422, body = ProblemDocument, description = "nothing can be meant by it", content_type = "application/problem+json")))]
+pub(super) async fn variants(
+    State(gateway): Gateway,
+    Query(address): Query<Address>,
+) -> Result<(StatusCode, Json<Vec<Variant>>), Refusal> {
+    change(StatusCode::OK, move || gateway.variants(&address.url)).await
+}
+
 /// Remove answers from the cache
 ///
-/// `"all"`, or an object with one of `url`, `prefix` and `api`.
+/// When it answers with 200, nothing of what was meant comes back, not even after a crash.
 #[utoipa::path(post, path = "/cache/purge", tag = "cache", security(("token" = [])), request_body = Purge, responses(
     (status = 200, body = Purged, description = "how much was removed"),
     (status = 401, body = ProblemDocument, description = "the token is missing or wrong", content_type = "application/problem+json"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::stored::{CacheState, Listing, Purge, Purged, StoredPage, Variant};
 use crate::{diagnostic::Diagnostic, telemetry::Metrics};
 
 /// The gateway behind the admin API.
@@ -30,6 +31,10 @@ pub trait Control: Send + Sync + 'static {
     /// Revokes the key whose id begins with `id`, if that is exactly one.
     fn revoke_key(&self, id: &str) -> Result<Key, Vec<Diagnostic>>;
     fn purge(&self, what: &Purge) -> Result<Purged, Vec<Diagnostic>>;
+    /// These two change nothing, but may wait for the disk.
+    fn stored(&self, which: &Listing) -> Result<StoredPage, Vec<Diagnostic>>;
+    /// Everything stored for one address.
+    fn variants(&self, url: &str) -> Result<Vec<Variant>, Vec<Diagnostic>>;
 }
 
 /// Whether requests are still taken.
@@ -92,40 +97,6 @@ pub struct Endpoint {
     pub state: String,
     /// Requests sent and not yet answered.
     pub in_flight: u64,
-}
-
-/// What the cache holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct CacheState {
-    pub enabled: bool,
-    /// Answers held on disk.
-    pub entries: u64,
-    /// Bytes on disk.
-    pub bytes: u64,
-    pub max_bytes: u64,
-    /// Answers held in memory.
-    pub memory_entries: u64,
-    pub memory_bytes: u64,
-}
-
-/// What to remove from the cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Purge {
-    /// Everything.
-    All,
-    /// One address with all its variants, as a caller would write it: `http://host/path?query`.
-    Url(String),
-    /// Everything under an address: `http://host/path/`.
-    Prefix(String),
-    /// Everything of one API, by its name.
-    Api(String),
-}
-
-/// How much was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Purged {
-    pub entries: u64,
 }
 
 /// An API key without its secret.

@@ -11,6 +11,7 @@ mod answer;
 mod calls;
 mod control;
 mod guard;
+mod stored;
 mod token;
 mod yaml;
 
@@ -27,10 +28,13 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use control::{
-    CacheState, Control, CreatedKey, Endpoint, Generation, Health, Key, NewKey, Purge, Purged, Ready, Status,
-    UpstreamState,
+    Control, CreatedKey, Endpoint, Generation, Health, Key, NewKey, Ready, Status, UpstreamState,
 };
 pub use guard::Access;
+pub use stored::{
+    CacheState, DiskTier, Listing, Lookups, MemoryTier, Purge, PurgeCounts, Purged, Stored, StoredPage,
+    Stores, Variant,
+};
 pub use token::Token;
 
 use crate::problem;
@@ -98,6 +102,8 @@ fn parts() -> (Calls, Calls) {
         .routes(routes!(calls::revoke_key))
         .routes(routes!(calls::upstreams))
         .routes(routes!(calls::cache))
+        .routes(routes!(calls::stored))
+        .routes(routes!(calls::variants))
         .routes(routes!(calls::purge))
         .routes(routes!(calls::openapi_json))
         .routes(routes!(calls::openapi_yaml));

@@ -97,7 +97,13 @@ impl Control for Fake {
         Ok(key())
     }
     fn purge(&self, what: &Purge) -> Result<Purged, Vec<Diagnostic>> {
-        Ok(Purged { entries: u64::from(*what == Purge::Url("http://a/b".into())) })
+        Ok(Purged { answers: u64::from(what.url.as_deref() == Some("http://a/b")), all_counted: what.soft })
+    }
+    fn stored(&self, which: &Listing) -> Result<StoredPage, Vec<Diagnostic>> {
+        Ok(StoredPage { next: which.tag.clone(), ..StoredPage::default() })
+    }
+    fn variants(&self, _: &str) -> Result<Vec<Variant>, Vec<Diagnostic>> {
+        Ok(Vec::new())
     }
 }
 
@@ -186,7 +192,9 @@ async fn changing_needs_the_token_everywhere() {
         ("POST /keys", new),
         ("DELETE /keys/k1", ""),
         ("POST /config/reload", ""),
-        ("POST /cache/purge", "\"all\""),
+        ("POST /cache/purge", r#"{"all":true}"#),
+        ("GET /cache/entries", ""),
+        ("GET /cache/entry?url=/", ""),
     ] {
         let (status, _, text) = call(&app, line, NEAR, &[JSON], body).await;
         assert_eq!(
@@ -207,8 +215,14 @@ async fn changing_needs_the_token_everywhere() {
     assert!(text.contains("gw_k1_x"), "{text}");
     assert_eq!(call(&app, "DELETE /keys/k1", NEAR, &[BEARER], "").await.0, StatusCode::OK);
     let (_, _, text) =
-        call(&app, "POST /cache/purge", NEAR, &[JSON, BEARER], r#"{"url":"http://a/b"}"#).await;
-    assert_eq!(text, r#"{"entries":1}"#);
+        call(&app, "POST /cache/purge", NEAR, &[JSON, BEARER], r#"{"url":"http://a/b","soft":true}"#).await;
+    assert_eq!(text, r#"{"answers":1,"all_counted":true}"#);
+    let (_, _, text) = call(&app, "GET /cache/entries?tag=a%20b", NEAR, &[BEARER], "").await;
+    assert_eq!(text, r#"{"answers":[],"next":"a b","without_disk":false}"#);
+    for query in ["limit=x", "colour=red"] {
+        let (_, _, text) = call(&app, &format!("GET /cache/entries?{query}"), NEAR, &[BEARER], "").await;
+        assert_eq!(code(&text), "malformed-request", "{text}");
+    }
 }
 
 #[tokio::test]
@@ -328,6 +342,8 @@ fn the_description_names_every_call_and_which_need_the_token() {
         paths,
         [
             "/cache",
+            "/cache/entries",
+            "/cache/entry",
             "/cache/purge",
             "/config/reload",
             "/generations",
@@ -344,7 +360,7 @@ fn the_description_names_every_call_and_which_need_the_token() {
     for (path, item) in value["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let forced = operation["security"] == serde_json::json!([{ "token": [] }]);
-            assert_eq!(forced, method != "get", "{method} {path}");
+            assert_eq!(forced, method != "get" || path.starts_with("/cache/"), "{method} {path}");
             assert!(operation["summary"].is_string(), "{method} {path}");
             for (status, response) in operation["responses"].as_object().unwrap() {
                 assert!(response["description"].is_string(), "{method} {path} {status}");

@@ -11,7 +11,7 @@ use super::{
     fields,
     freshness::{self, Assume, Lifetime, Times},
     options::{RequestDirectiveMode, RouteCacheOptions, SetCookie},
-    targeted,
+    tags, targeted,
     vary::{Unfit, Vary},
 };
 
@@ -50,6 +50,7 @@ pub enum NoStore {
     SetCookie,
     VaryStar,
     VaryExcessive,
+    TagsExcessive,
     NoFreshness,
     AlreadyStale,
     TooLarge,
@@ -72,6 +73,7 @@ impl NoStore {
             Self::SetCookie => "set-cookie",
             Self::VaryStar => "vary-star",
             Self::VaryExcessive => "vary-excessive",
+            Self::TagsExcessive => "tags-excessive",
             Self::NoFreshness => "no-freshness",
             Self::AlreadyStale => "already-stale",
             Self::TooLarge => "too-large",
@@ -89,6 +91,7 @@ impl NoStore {
                 | Self::Private
                 | Self::SetCookie
                 | Self::VaryStar
+                | Self::TagsExcessive
                 | Self::NoFreshness
                 | Self::AlreadyStale
                 | Self::TooLarge
@@ -214,6 +217,9 @@ pub fn storable(
     })?;
     let keep_cookies = options.set_cookie == SetCookie::Keep;
     let headers = fields::stored(headers, &directives, keep_cookies, times.received_ms);
+    if !tags::fit(&headers) {
+        return Err(NoStore::TagsExcessive);
+    }
     Ok(Storable { policy, vary, headers, for_all })
 }
 

@@ -15,6 +15,7 @@ use super::{
     epoch::Epochs,
     freshness::{self, Times},
     key::Key,
+    purge::Fate,
     status::CACHE_STATUS,
     vary::Vary,
 };
@@ -115,6 +116,20 @@ impl Entry {
             refreshing_until: AtomicU64::new(0),
             generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
         }
+    }
+
+    /// Its freshness ended at `at_ms`, if it did not end before: a soft purge. Windows for stale use begin
+    /// there.
+    pub fn soften(&mut self, at_ms: u64) {
+        self.policy.lifetime_ms = self.policy.lifetime_ms.min(self.policy.age_ms(at_ms));
+    }
+
+    /// A copy that is softened.
+    #[must_use]
+    pub fn softened(&self, at_ms: u64) -> Self {
+        let mut entry = self.with_body(self.body.clone());
+        entry.soften(at_ms);
+        entry
     }
 
     /// Notes the disk generation that it is in or on its way to.
@@ -263,6 +278,25 @@ impl Resource {
         let variants: SmallVec<_> =
             self.variants.iter().filter(|old| !Arc::ptr_eq(old, entry)).cloned().collect();
         (!variants.is_empty()).then(|| Self::of(self.key.clone(), self.place, variants))
+    }
+
+    /// What a purge leaves of it, with the responses that it touched; nothing when it touched none.
+    #[must_use]
+    pub fn purged(&self, fate: impl Fn(&Entry) -> Fate) -> Option<(Option<Self>, Vec<Arc<Entry>>)> {
+        let (mut left, mut touched) = (SmallVec::new(), Vec::new());
+        for entry in &self.variants {
+            match fate(entry) {
+                Fate::Kept => {
+                    left.push(Arc::clone(entry));
+                    continue;
+                }
+                Fate::Stale(at_ms) => left.push(Arc::new(entry.softened(at_ms))),
+                Fate::Gone => {}
+            }
+            touched.push(Arc::clone(entry));
+        }
+        let rest = || (!left.is_empty()).then(|| Self::of(self.key.clone(), self.place, left));
+        (!touched.is_empty()).then(|| (rest(), touched))
     }
 
     /// The first response that may answer a request with these `headers`.

@@ -13,6 +13,7 @@ use super::{
     hit::{Hit, HitBody, Origin},
     key::Key,
     options::RequestDirectiveMode,
+    purge::{Facts, Fate},
     request::{Bypass, CacheRequest, Lookup, Miss},
 };
 
@@ -203,10 +204,16 @@ impl Inner {
 
     /// What memory answers is never read from disk: it is written once more before its generation goes.
     fn keep_on_disk(&self, key: &Key, entry: &Arc<Entry>) {
-        if let Some(disk) = &self.disk
-            && entry.leaves_with(disk.generation())
-        {
-            disk.put(key, entry);
+        let Some(disk) = self.disk.as_ref().filter(|disk| entry.leaves_with(disk.generation())) else {
+            return;
+        };
+        let as_of = self.epochs.now();
+        let fate = self.epochs.purges.fate(&Facts::new(key.as_bytes(), &entry.headers), entry.since);
+        // Looked at once more, after that: a purge that is forgotten by now has taken it out of memory.
+        let still = self.memory.get(key);
+        let known = still.is_some_and(|resource| resource.variants().iter().any(|e| Arc::ptr_eq(e, entry)));
+        if known && fate != Fate::Gone {
+            disk.put(key, entry, as_of);
         }
     }
 

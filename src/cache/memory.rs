@@ -4,16 +4,18 @@
 //! striped lock, so that two variants stored at once do not lose each other.
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use super::{
+    disk::generation::{DiskKey, disk_name},
     entry::{Entry, Resource},
     epoch::Epochs,
     key::Key,
+    purge::{Facts, Fate},
     stats::CacheStats,
 };
 
@@ -56,14 +58,15 @@ impl Memory {
 
     /// Keeps a response beside the resource's others; false when it is too large.
     pub fn insert(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs) -> bool {
-        let _turn = self.turn(key);
+        let _turn = self.turn(key.id);
+        let floor = epochs.floor();
         let next = match self.resources.peek(&key.id) {
             Some(resource) => resource.with(key, entry, epochs, self.room()),
             None => Resource::new(key, entry),
         };
         let fits = next.weight() <= self.largest;
         if fits {
-            self.resources.insert(key.id, Arc::new(next));
+            self.put(key.id, next, epochs, floor);
         } else {
             self.resources.remove(&key.id);
         }
@@ -72,13 +75,37 @@ impl Memory {
 
     /// Keeps what was read from disk beside what is there.
     pub fn merge(&self, key: &Key, read: Vec<Entry>, epochs: &Epochs) -> Arc<Resource> {
-        let _turn = self.turn(key);
+        let _turn = self.turn(key.id);
+        let floor = epochs.floor();
         let known = self.resources.peek(&key.id);
-        let merged = Arc::new(Resource::merged(known.as_deref(), key, read, epochs, self.room()));
+        let merged = Resource::merged(known.as_deref(), key, read, epochs, self.room());
         if merged.weight() <= self.largest {
-            self.resources.insert(key.id, Arc::clone(&merged));
+            return self.put(key.id, merged, epochs, floor);
         }
-        merged
+        Arc::new(merged)
+    }
+
+    /// Puts a resource in the place of an older one. A purge that came while it was made may have looked
+    /// past both.
+    fn put(&self, id: u128, next: Resource, epochs: &Epochs, floor: u64) -> Arc<Resource> {
+        let next = Arc::new(next);
+        self.resources.insert(id, Arc::clone(&next));
+        if epochs.floor() != floor || epochs.purges.is_scanning() {
+            let fate =
+                |entry: &Entry| epochs.purges.fate(&Facts::new(&next.key, &entry.headers), entry.since);
+            self.settle(id, &next, fate);
+        }
+        next
+    }
+
+    /// Puts what `fate` leaves of a resource in its place; the responses that it touched.
+    fn settle(&self, id: u128, resource: &Resource, fate: impl Fn(&Entry) -> Fate) -> Vec<Arc<Entry>> {
+        let Some((left, touched)) = resource.purged(fate) else { return Vec::new() };
+        match left {
+            Some(left) => self.resources.insert(id, Arc::new(left)),
+            None => drop(self.resources.remove(&id)),
+        }
+        touched
     }
 
     /// Takes all responses of a key away.
@@ -88,28 +115,51 @@ impl Memory {
 
     /// Takes one response away.
     pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
-        let _turn = self.turn(key);
+        let _turn = self.turn(key.id);
         match self.resources.peek(&key.id).and_then(|resource| resource.without(entry)) {
             Some(rest) => self.resources.insert(key.id, Arc::new(rest)),
             None => drop(self.resources.remove(&key.id)),
         }
     }
 
-    /// Drops every resource whose key `matches`; how many.
-    pub fn purge(&self, matches: impl Fn(&[u8]) -> bool) -> u64 {
-        let dropped = Cell::new(0);
-        self.resources.retain(|_, resource| {
-            let gone = matches(&resource.key);
-            dropped.set(dropped.get() + u64::from(gone));
-            !gone
+    /// Does with every response what `fate` says; the names of those that it touched.
+    pub fn purge(&self, fate: impl Fn(&[u8], &Entry) -> Fate) -> Vec<DiskKey> {
+        // First all that are touched, each shard at one moment; then one after the other, in turn with
+        // those who write it.
+        let found = RefCell::new(Vec::new());
+        self.resources.retain(|id, resource| {
+            if resource.variants().iter().any(|entry| fate(&resource.key, entry) != Fate::Kept) {
+                found.borrow_mut().push(*id);
+            }
+            true
         });
-        dropped.get()
+        let mut touched = Vec::new();
+        for id in found.into_inner() {
+            let _turn = self.turn(id);
+            let Some(resource) = self.resources.peek(&id) else { continue };
+            let entries = self.settle(id, &resource, |entry| fate(&resource.key, entry));
+            touched.extend(entries.iter().map(|entry| disk_name(resource.place, id, &entry.vary)));
+        }
+        touched
+    }
+
+    /// Calls `see` with every resource, in no order.
+    pub fn each(&self, mut see: impl FnMut(u128, &Arc<Resource>)) {
+        for (id, resource) in self.resources.iter() {
+            see(id, &resource);
+        }
     }
 
     /// Bytes of the largest object that fits.
     #[must_use]
     pub fn largest(&self) -> u64 {
         self.largest
+    }
+
+    /// Bytes that it may take.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.resources.capacity()
     }
 
     /// Resources and their bytes.
@@ -123,8 +173,8 @@ impl Memory {
         self.largest.saturating_sub(16 * 1024)
     }
 
-    fn turn(&self, key: &Key) -> MutexGuard<'_, ()> {
-        self.locks[key.id as usize % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
+    fn turn(&self, id: u128) -> MutexGuard<'_, ()> {
+        self.locks[id as usize % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

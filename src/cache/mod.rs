@@ -33,13 +33,16 @@ pub mod conditional;
 pub mod fields;
 pub mod key;
 pub mod language;
+pub mod purge;
 pub mod query;
 pub mod range;
+pub mod tags;
 pub mod vary;
 
 mod admit;
 pub mod collapse;
 mod invalidate;
+pub mod listing;
 mod lookup;
 
 pub mod disk;
@@ -48,6 +51,7 @@ pub mod epoch;
 pub mod fill;
 pub mod hit;
 pub mod memory;
+pub mod recent;
 pub mod stats;
 pub mod status;
 pub mod store;
@@ -58,8 +62,10 @@ pub use control::{NoStore, Validate};
 pub use fill::Fill;
 pub use freshness::Times;
 pub use hit::{Hit, Origin};
-pub use invalidate::{Purge, PurgeError, Purged, Scope};
+pub use invalidate::{PurgeError, Purged};
+pub use key::Owner;
 pub use options::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery};
+pub use purge::{Bound, Cover, Purge, Scope, query_hash};
 pub use query::{Absent, DeclaredQuery, Param};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};
 pub use stats::{CacheReport, CacheStats};
@@ -149,6 +155,12 @@ impl Cache {
         self.inner.stats.report()
     }
 
+    /// Bytes that the tiers may take: memory, disk.
+    #[must_use]
+    pub fn limits(&self) -> (u64, u64) {
+        (self.inner.memory.capacity(), self.inner.disk.as_ref().map_or(0, disk::Disk::capacity))
+    }
+
     /// Writes what is queued and closes the disk tier, for at most `limit`; false when that was not
     /// enough. Blocks: call it where no request waits.
     pub fn close(&self, limit: Duration) -> bool {
@@ -160,16 +172,28 @@ impl Inner {
     /// Keeps a response in both tiers; false when neither takes it, or what it stands for was
     /// invalidated since it began.
     fn store(&self, key: &key::Key, entry: &Arc<entry::Entry>, to_disk: bool) -> bool {
-        let on_disk = to_disk && self.disk.as_ref().is_some_and(|disk| disk.put(key, entry));
-        let in_memory = self.memory.insert(key, entry, &self.epochs);
-        // Looked at after it is in, so that a purge either sees it there or is seen here.
-        let unbroken = self.epochs.unbroken(key.place, entry.since);
-        if !unbroken {
-            self.memory.remove(key, entry);
+        let as_of = self.epochs.now();
+        let mut kept = self.is_untouched(key, entry);
+        if kept {
+            let on_disk = to_disk && self.disk.as_ref().is_some_and(|disk| disk.put(key, entry, as_of));
+            let in_memory = self.memory.insert(key, entry, &self.epochs);
+            // Looked at after it is in, so that a purge either sees it there or is seen here.
+            let untouched = self.is_untouched(key, entry);
+            if !untouched {
+                self.memory.remove(key, entry);
+            }
+            kept = untouched && (in_memory || on_disk);
         }
-        let kept = unbroken && (in_memory || on_disk);
         CacheStats::add(if kept { &self.stats.stores } else { &self.stats.abandoned });
         kept
+    }
+
+    /// Whether nothing was invalidated or purged since a response began that is in no tier yet.
+    fn is_untouched(&self, key: &key::Key, entry: &entry::Entry) -> bool {
+        let facts = || purge::Facts::new(key.as_bytes(), &entry.headers);
+        self.epochs.unbroken(key.place, entry.since)
+            || (self.epochs.valid(key.place, entry.since)
+                && self.epochs.fate(&facts(), entry.since) == purge::Fate::Kept)
     }
 
     /// Takes bytes from the budget of fills.

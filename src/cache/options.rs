@@ -8,12 +8,16 @@ use http::{HeaderName, HeaderValue};
 
 use super::query::DeclaredQuery;
 
+use super::key::Owner;
+
 /// A route's caching, as the configuration and `x-gatewright` state it. The default is safe for an
 /// API: explicit freshness only, the whole query in the key, request directives honoured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteCacheOptions {
     /// `cache: false` bypasses the cache both ways.
     pub enabled: bool,
+    /// Whose answers they are.
+    pub owner: Owner,
     /// Milliseconds that an answer without freshness of its own counts as fresh (RFC 9111, 4.2.2 allows
     /// it for statuses that are cacheable by default). It never overrides what the upstream says.
     pub default_ttl_ms: Option<u64>,
@@ -57,6 +61,7 @@ impl Default for RouteCacheOptions {
     fn default() -> Self {
         Self {
             enabled: true,
+            owner: Owner::default(),
             default_ttl_ms: None,
             heuristic: false,
             shared: false,

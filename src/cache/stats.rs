@@ -55,8 +55,16 @@ counters! {
     refreshes,
     /// Responses whose storing was given up: aborted, too large, invalidated meanwhile.
     abandoned,
-    /// Places invalidated by unsafe methods, and purges.
+    /// Places invalidated by unsafe methods.
     invalidations,
+    /// Purges that drop what they cover.
+    purges,
+    /// Purges that make stale what they cover.
+    soft_purges,
+    /// Responses that purges dropped or made stale, as far as they were counted.
+    purged,
+    /// Purges that the disk did not confirm in time.
+    purges_unconfirmed,
     /// Resources that memory dropped for others.
     evictions,
     /// Resources in memory.

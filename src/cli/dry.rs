@@ -30,7 +30,6 @@ pub fn gateway(plan: Plan) -> (Option<Gateway>, Vec<Diagnostic>) {
         keys: Arc::new(KeyStore::detached()),
         key_sets: KeySets::new(Arc::new(NoFetch), None),
         cache: None,
-        cache_bytes: 0,
     };
     assemble::assemble(plan, 0, &live, None)
 }

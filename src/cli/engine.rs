@@ -17,10 +17,10 @@ use super::{
     configure::Policies,
     findings,
     prepare::{self, Imported, Prepared},
+    stored::{self, Store},
 };
 use crate::{
     admin,
-    cache::{self, Purge, Scope},
     config::{self, Model, Summary},
     diagnostic::{self, Diagnostic, codes},
     docs::{Docs, DocsApi},
@@ -34,7 +34,6 @@ use crate::{
     problem::Problem,
     provider::watch::Snapshot,
     proxy::Proxy,
-    route,
     server::Drain,
     telemetry::Metrics,
 };
@@ -318,6 +317,12 @@ impl Engine {
         }
     }
 
+    fn store<T>(&self, ask: impl FnOnce(&Store<'_>) -> T) -> T {
+        let gateway = self.proxy.current.load_full();
+        let cache = self.live.cache.as_ref();
+        ask(&Store { cache, gateway: &gateway, runtime: &self.runtime })
+    }
+
     /// Whether a watched file changed since the last load, and the change has settled.
     #[must_use]
     pub fn has_changed(&self, before: &Snapshot) -> Option<Snapshot> {
@@ -398,7 +403,7 @@ impl admin::Control for Engine {
     }
 
     fn cache(&self) -> admin::CacheState {
-        self.live.cache.as_ref().map(|cache| cache_state(cache, self.live.cache_bytes)).unwrap_or_default()
+        stored::state(self.live.cache.as_ref(), &self.recipe.origin)
     }
 
     fn keys(&self) -> Vec<admin::Key> {
@@ -421,17 +426,15 @@ impl admin::Control for Engine {
     }
 
     fn purge(&self, what: &admin::Purge) -> Result<admin::Purged, Vec<Diagnostic>> {
-        let Some(cache) = &self.live.cache else {
-            return Err(vec![Diagnostic::error(codes::USAGE, "the cache is off")]);
-        };
-        let mut entries = 0;
-        for purge in scope(&self.proxy, what)? {
-            let done = self.runtime.block_on(cache.purge(purge));
-            entries += done
-                .map_err(|error| vec![Diagnostic::error(codes::STATE_UNUSABLE, error.to_string())])?
-                .memory;
-        }
-        Ok(admin::Purged { entries })
+        self.store(|store| store.purge(what))
+    }
+
+    fn stored(&self, which: &admin::Listing) -> Result<admin::StoredPage, Vec<Diagnostic>> {
+        self.store(|store| store.list(which))
+    }
+
+    fn variants(&self, url: &str) -> Result<Vec<admin::Variant>, Vec<Diagnostic>> {
+        self.store(|store| store.variants(url))
     }
 }
 
@@ -444,61 +447,4 @@ fn key(record: Record) -> admin::Key {
         revoked_ms: record.revoked_ms,
         last_used_ms: record.last_used_ms,
     }
-}
-
-fn cache_state(cache: &cache::Cache, max_bytes: u64) -> admin::CacheState {
-    let report = cache.stats();
-    admin::CacheState {
-        enabled: true,
-        entries: report.disk_entries,
-        bytes: report.disk_bytes,
-        max_bytes,
-        memory_entries: report.memory_entries,
-        memory_bytes: report.memory_bytes,
-    }
-}
-
-/// What the admin API names, in the words of the cache.
-fn scope(proxy: &Proxy, what: &admin::Purge) -> Result<Vec<Purge>, Vec<Diagnostic>> {
-    let (address, prefix) = match what {
-        admin::Purge::All => return Ok(vec![Purge { host: None, scope: Scope::All }]),
-        admin::Purge::Api(name) => return api_scope(proxy, name),
-        admin::Purge::Url(address) => (address, false),
-        admin::Purge::Prefix(address) => (address, true),
-    };
-    let wrong = |why: &str| {
-        vec![
-            Diagnostic::error(codes::USAGE, format!("`{address}` cannot be purged: {why}"))
-                .help("write it as a caller would: `http://127.0.0.1:8080/pets/1`"),
-        ]
-    };
-    let Some((_, rest)) = address.split_once("://") else { return Err(wrong("it has no scheme and host")) };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = route::normalise(host).map_err(|error| wrong(error.as_str()))?.into_owned();
-    let target = route::canonical(if path.is_empty() { "/" } else { path })
-        .map_err(|refusal| wrong(refusal.as_str()))?;
-    let path = target.path.into_owned();
-    let scope = if prefix { Scope::Prefix(path) } else { Scope::Path(path) };
-    Ok(vec![Purge { host: (!host.is_empty()).then_some(host), scope }])
-}
-
-/// Every path that the routes of one API begin with.
-fn api_scope(proxy: &Proxy, name: &str) -> Result<Vec<Purge>, Vec<Diagnostic>> {
-    let gateway = proxy.current.load();
-    let routes = gateway.hosts.iter().flat_map(|(_, host)| host.routes.iter());
-    let mut prefixes: Vec<String> =
-        routes.filter(|route| *route.api == *name).map(|route| route.literal.to_string()).collect();
-    prefixes.sort_unstable();
-    prefixes.dedup();
-    if prefixes.is_empty() {
-        return Err(vec![Diagnostic::error(codes::USAGE, format!("no API is called `{name}`"))]);
-    }
-    // A prefix of a prefix covers it.
-    let mut kept: Vec<String> = Vec::new();
-    for prefix in prefixes {
-        if !kept.last().is_some_and(|last| prefix.starts_with(last.as_str())) {
-            kept.push(prefix);
-        }
-    }
-    Ok(kept.into_iter().map(|prefix| Purge { host: None, scope: Scope::Prefix(prefix) }).collect())
 }

@@ -13,10 +13,12 @@ mod explain;
 mod explain_route;
 mod findings;
 mod keys;
+mod meaning;
 mod prepare;
 mod run;
 mod serve;
 mod state;
+mod stored;
 mod trial;
 mod try_demo;
 

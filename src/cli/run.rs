@@ -380,7 +380,6 @@ fn open_live(
         keys: Arc::new(keys),
         key_sets: KeySets::new(Arc::new(fetch), Some(runtime.clone())),
         cache,
-        cache_bytes: config.disk_bytes,
     };
     Ok((live, said))
 }

@@ -408,6 +408,9 @@ record! {
         /// looked up and forwarded, or taken out where none fits, so that few variants are stored.
         /// Default: it stays as sent.
         optional languages: Many<Language>,
+        /// Consumers that may remove answers with the method `PURGE`, shown by the gateway's own keys or
+        /// tokens. Such a request goes to no upstream. Default: nobody, and `PURGE` is a method like any other.
+        optional purge: Many<String>,
     }
 }
 

@@ -22,6 +22,4 @@ pub struct Live {
     pub key_sets: KeySets,
     /// `None` when the cache is off.
     pub cache: Option<Cache>,
-    /// Bytes that the cache may take on disk.
-    pub cache_bytes: u64,
 }

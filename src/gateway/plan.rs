@@ -70,6 +70,8 @@ pub struct RoutePlan {
     pub cap: Option<CapPlan>,
     pub encoded_slash: EncodedSlash,
     pub cache: Option<RouteCacheOptions>,
+    /// Consumers that may purge with the method `PURGE`.
+    pub purge: Vec<String>,
     /// Query parameters that carry credentials.
     pub secret_params: Vec<String>,
     /// Where the route is written, for what is found when it is built.

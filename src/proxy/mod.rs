@@ -14,6 +14,7 @@ mod guard;
 mod hop;
 mod lookup;
 mod outgoing;
+mod purge;
 mod receive;
 mod renew;
 mod routing;
@@ -91,6 +92,14 @@ impl Proxy {
         let target = receive::receive(head, &self.via)?;
         record.enter(Step::Route);
         let host = receive::normal_host(head)?;
+        if purge::is_purge(&head.method) {
+            let log = (&mut *record, &mut *found);
+            // Boxed: it is rare, and its future would make that of every request larger.
+            let purged = Box::pin(purge::purge(&self.live, gateway, &host, head, &target, log)).await;
+            if let Some(answer) = purged {
+                return answer;
+            }
+        }
         let route = match routing::find(gateway, &host, head, &target)? {
             Routed::Route(route) => route,
             Routed::Pages(pages) => return page(pages, head, &target, record, found).await,

@@ -18,6 +18,7 @@ use http::{Method, StatusCode};
 use super::*;
 use crate::cache::{
     Cache, CacheReport, Inner, Lookup, Miss, Purge, Scope, memory,
+    purge::Fate,
     store::{Record, Store, StoreError, StoreStats},
     tests::{Ask, NOW, body, fill, map},
 };
@@ -165,7 +166,7 @@ async fn what_was_invalidated_or_purged_does_not_come_back_from_either_generatio
         assert!(i < 500);
     }
     cache.invalidate(&Ask::get("/put").method(Method::PUT).request(), StatusCode::OK, &map(&[])).await;
-    let purge = |host: Option<&str>, scope| cache.purge(Purge { host: host.map(str::to_owned), scope });
+    let purge = |host: Option<&str>, scope| cache.apply(Purge::hard(host, scope));
     purge(None, Scope::Prefix("/prefix".to_owned())).await.unwrap();
     purge(Some("a.test"), Scope::Path("/exact".to_owned())).await.unwrap();
     // No orderly end: what was acknowledged must hold without one.
@@ -177,7 +178,7 @@ async fn what_was_invalidated_or_purged_does_not_come_back_from_either_generatio
         let found = stored(&cache, path).await.map(|(body, _)| body);
         assert_eq!(found.is_some(), path == "/kept", "{path}");
     }
-    cache.purge(Purge { host: None, scope: Scope::All }).await.unwrap();
+    cache.apply(Purge::everything()).await.unwrap();
     assert!(stored(&cache, "/kept").await.is_none());
     close(cache);
     let cache = open(copy.path());
@@ -424,6 +425,12 @@ impl Store for Faulty {
         Ok(found.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
+    fn after(&self, key: &[u8], limit: usize) -> Result<Vec<Record>, StoreError> {
+        let records = self.0.records.lock().unwrap();
+        let found = records.range::<[u8], _>((std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded));
+        Ok(found.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
     fn put(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.0.fail_writes.load(Ordering::Relaxed) {
             true => Err(StoreError("no space left on device".to_owned())),
@@ -514,7 +521,7 @@ async fn a_slow_or_panicking_index_is_a_miss_within_the_deadline() {
     let (cache, faults) = faulty(dir.path());
     fill(&cache, &Ask::get("/a"), 200, &[FRESH], b"a").unwrap();
     until(&cache, |stats| stats.disk_entries == 1).await;
-    cache.inner.memory.purge(|_| true);
+    cache.inner.memory.purge(|_, _| Fate::Gone);
     faults.read_ms.store(1500, Ordering::Relaxed);
     let start = Instant::now();
     assert!(matches!(cache.lookup(&Ask::get("/a").request()).await, Lookup::Miss(Miss::Disk)));

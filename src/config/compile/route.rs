@@ -192,6 +192,7 @@ impl<'a> Common<'a> {
             }),
             encoded_slash: policy.encoded_slash.unwrap_or_default(),
             cache: self.caching(operation, policy),
+            purge: purgers(policy),
             secret_params: self.secrets.params.clone(),
             place,
         })
@@ -310,6 +311,7 @@ pub fn plain(
         cap: parts.max_requests.map(|max_requests| CapPlan { identity: identity(entry), max_requests }),
         encoded_slash: policy.encoded_slash.unwrap_or_default(),
         cache: caching(policy),
+        purge: purgers(policy),
         secret_params: Vec::new(),
         place: (*entry.place).clone(),
     })
@@ -478,6 +480,14 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
             .collect(),
         ..default
     })
+}
+
+/// Who may purge with `PURGE`.
+fn purgers(policy: &Policy) -> Vec<String> {
+    match &policy.cache {
+        Some(Switch::On(entry)) => entry.purge.iter().flat_map(|many| many.0.iter().cloned()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// How an operation is shown in the documentation.
