@@ -1,6 +1,6 @@
 //! One route: the policy in force for it, turned into what the gateway's plan holds.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderValue, Method};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,11 +12,10 @@ use super::{
     upstream::{self, Chosen, Keys},
 };
 use crate::{
-    cache::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery},
     config::{
         Model, Switch,
         bounds::Head,
-        model::{self, Policy, UndeclaredQuery as Undeclared},
+        model::{self, Policy},
         record::Deep,
     },
     diagnostic::{Diagnostic, Place, codes},
@@ -186,27 +185,24 @@ impl<'a> Common<'a> {
             uri_limit: parts.uri_limit,
             head_limit: parts.head_limit,
             field_limit: parts.field_limit,
-            cap: parts.max_requests.map(|max_requests| CapPlan {
-                identity: format!("{} {} {}", self.name, operation.method, operation.key).into(),
-                max_requests,
-            }),
+            cap: self.cap(parts, operation),
             encoded_slash: policy.encoded_slash.unwrap_or_default(),
-            cache: self.caching(operation, policy),
+            cache: caching::of(policy, operation, &self.secrets),
             purge: purgers(policy),
             secret_params: self.secrets.params.clone(),
             place,
         })
     }
 
-    fn place(&self, operation: &openapi::Operation) -> Place {
-        Place { file: self.source.file.to_owned(), pointer: operation.pointer.clone(), ..Place::default() }
+    /// The bound on requests at once; its count outlives the generation under the operation's name.
+    fn cap(&self, parts: &Parts, operation: &openapi::Operation) -> Option<CapPlan> {
+        let max_requests = parts.max_requests?;
+        let identity = format!("{} {} {}", self.name, operation.method, operation.key).into();
+        Some(CapPlan { identity, max_requests })
     }
 
-    fn caching(&self, operation: &openapi::Operation, policy: &Policy) -> Option<RouteCacheOptions> {
-        let mut options = caching(policy)?;
-        let fold = matches!(&policy.cache, Some(Switch::On(entry)) if entry.fold_defaults == Some(true));
-        caching::declare(&mut options, operation, &self.secrets, fold);
-        Some(options)
+    fn place(&self, operation: &openapi::Operation) -> Place {
+        Place { file: self.source.file.to_owned(), pointer: operation.pointer.clone(), ..Place::default() }
     }
 
     /// A description from the network that names an upstream inside this machine or network.
@@ -310,7 +306,7 @@ pub fn plain(
         field_limit: parts.field_limit,
         cap: parts.max_requests.map(|max_requests| CapPlan { identity: identity(entry), max_requests }),
         encoded_slash: policy.encoded_slash.unwrap_or_default(),
-        cache: caching(policy),
+        cache: caching::plain(policy),
         purge: purgers(policy),
         secret_params: Vec::new(),
         place: (*entry.place).clone(),
@@ -439,47 +435,6 @@ fn template(site: &openapi::Site, place: &Place, said: &mut Vec<Diagnostic>) -> 
             said.push(Diagnostic::warning(codes::PATH_REFUSED, title).at(place.clone()));
         })
         .ok()
-}
-
-/// The caching of a route without a description; `None` when it is off.
-fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
-    let entry = match &policy.cache {
-        Some(Switch::Off) => return None,
-        Some(Switch::On(entry)) => entry.clone(),
-        None => model::Caching::default(),
-    };
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let default = RouteCacheOptions::default();
-    Some(RouteCacheOptions {
-        default_ttl_ms: entry.default_ttl.map(millis),
-        heuristic: entry.heuristic.unwrap_or(false),
-        grace_ms: entry.grace.map_or(0, millis),
-        request_directives: match entry.request_directives {
-            None | Some(model::RequestDirectives::Honour) => RequestDirectiveMode::Honour,
-            Some(model::RequestDirectives::Ignore) => RequestDirectiveMode::Ignore,
-        },
-        busting_floor_ms: entry.reload_interval.map_or(0, millis),
-        targets: entry.targeted.map_or(default.targets, |names| names.0.into()),
-        set_cookie: match entry.set_cookie {
-            None | Some(model::SetCookie::Drop) => SetCookie::Drop,
-            Some(model::SetCookie::Keep) => SetCookie::Keep,
-            Some(model::SetCookie::Refuse) => SetCookie::Refuse,
-        },
-        surrogate_control: entry.surrogate_control.unwrap_or(false),
-        shared: entry.shared.unwrap_or(false),
-        undeclared_query: match entry.undeclared_query {
-            None | Some(Undeclared::Key) => UndeclaredQuery::Key,
-            Some(Undeclared::Ignore) => UndeclaredQuery::Ignore,
-            Some(Undeclared::Bypass) => UndeclaredQuery::Bypass,
-        },
-        languages: entry
-            .languages
-            .iter()
-            .flat_map(|many| &many.0)
-            .map(|language| language.0.clone())
-            .collect(),
-        ..default
-    })
 }
 
 /// Who may purge with `PURGE`.
