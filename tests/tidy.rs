@@ -19,8 +19,8 @@ use source::{
 
 /// Each room may use those of the lines above its own.
 const LAYERS: &[&[&str]] = &[
-    &["exchange", "problem", "diagnostic", "telemetry"],
-    &["cache", "counter", "policy", "route", "tls", "upstream"],
+    &["exchange", "problem", "diagnostic", "telemetry", "route"],
+    &["cache", "counter", "policy", "tls", "upstream"],
     &["gateway"],
     &["config", "openapi", "proxy"],
     &["admin", "docs", "provider", "server"],

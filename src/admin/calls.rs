@@ -17,8 +17,8 @@ use utoipa::{
 };
 
 use super::{
-    CacheState, Control, CreatedKey, Generation, Health, Key, Listing, NewKey, Purge, Purged, Ready, StoredPage,
-    UpstreamState, Variant,
+    CacheState, Control, CreatedKey, Generation, Health, Key, Listing, NewKey, Purge, Purged, Ready,
+    StoredPage, UpstreamState, Variant,
     answer::{Input, ProblemDocument, Query, Refusal, change},
     stored::Address,
 };

@@ -32,8 +32,8 @@ pub use control::{
 };
 pub use guard::Access;
 pub use stored::{
-    CacheState, DiskTier, Listing, Lookups, MemoryTier, Purge, PurgeCounts, Purged, Stored, StoredPage, Stores,
-    Variant,
+    CacheState, DiskTier, Listing, Lookups, MemoryTier, Purge, PurgeCounts, Purged, Stored, StoredPage,
+    Stores, Variant,
 };
 pub use token::Token;
 

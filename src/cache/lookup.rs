@@ -204,7 +204,9 @@ impl Inner {
 
     /// What memory answers is never read from disk: it is written once more before its generation goes.
     fn keep_on_disk(&self, key: &Key, entry: &Arc<Entry>) {
-        let Some(disk) = self.disk.as_ref().filter(|disk| entry.leaves_with(disk.generation())) else { return };
+        let Some(disk) = self.disk.as_ref().filter(|disk| entry.leaves_with(disk.generation())) else {
+            return;
+        };
         let as_of = self.epochs.now();
         let fate = self.epochs.purges.fate(&Facts::new(key.as_bytes(), &entry.headers), entry.since);
         // Looked at once more, after that: a purge that is forgotten by now has taken it out of memory.
@@ -254,7 +256,8 @@ fn decide(
     origin: Origin,
 ) -> Lookup {
     let (entry, now_ms) = (Arc::clone(entry), request.now_ms);
-    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, since };
+    let validated_by_origin = false;
+    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, validated_by_origin, since };
     match control::reuse(&hit.entry.policy, asked, request.options, request.now_ms) {
         Reuse::Fresh => Lookup::Fresh(hit),
         Reuse::Stale => {

@@ -91,7 +91,8 @@ impl Memory {
         let next = Arc::new(next);
         self.keep(id, Arc::clone(&next));
         if epochs.floor() != floor || epochs.purges.is_scanning() {
-            let fate = |entry: &Entry| epochs.purges.fate(&Facts::new(&next.key, &entry.headers), entry.since);
+            let fate =
+                |entry: &Entry| epochs.purges.fate(&Facts::new(&next.key, &entry.headers), entry.since);
             self.settle(id, &next, fate);
         }
         next

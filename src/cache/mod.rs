@@ -24,6 +24,7 @@ pub mod options;
 pub mod request;
 
 pub mod control;
+pub mod date;
 pub mod directives;
 pub mod freshness;
 pub mod targeted;
@@ -31,7 +32,9 @@ pub mod targeted;
 pub mod conditional;
 pub mod fields;
 pub mod key;
+pub mod language;
 pub mod purge;
+pub mod query;
 pub mod range;
 pub mod tags;
 pub mod vary;
@@ -61,8 +64,9 @@ pub use freshness::Times;
 pub use hit::{Hit, Origin};
 pub use invalidate::{PurgeError, Purged};
 pub use key::Owner;
-pub use options::{RequestDirectiveMode, RouteCacheOptions, UndeclaredQuery};
+pub use options::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery};
 pub use purge::{Bound, Cover, Purge, Scope, query_hash};
+pub use query::{Absent, DeclaredQuery, Param};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};
 pub use stats::{CacheReport, CacheStats};
 

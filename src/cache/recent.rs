@@ -162,7 +162,10 @@ mod tests {
         assert_eq!(recent.all().len(), REMEMBERED);
         assert!(recent.all().iter().any(|issued| issued.rule.before == 1), "not on disk yet");
         let gone = recent.horizon();
-        assert!(gone > 1 && recent.all().iter().all(|issued| issued.rule.before == 1 || issued.rule.before > gone));
+        assert!(
+            gone > 1
+                && recent.all().iter().all(|issued| issued.rule.before == 1 || issued.rule.before > gone)
+        );
         open.holds_on_disk();
         through(&recent, path("/x"), 5000);
         assert!(recent.all().iter().all(|issued| issued.rule.before > 1));

@@ -79,15 +79,25 @@ pub fn hit(before: Option<&[u8]>, ttl_s: i64, detail: Option<&str>) -> HeaderVal
     value(&text)
 }
 
+/// The member of a stored response that stands in for an upstream that failed: the request was forwarded, so
+/// it is no hit (RFC 9211, 2.1).
+#[must_use]
+pub fn stood_in(before: Option<&[u8]>, why: Validate, ttl_s: i64) -> HeaderValue {
+    after(before, &format!("{NAME}; fwd={}; ttl={ttl_s}; detail=stale-if-error", word(why)))
+}
+
 /// The member of a stored response that the upstream has just validated.
 #[must_use]
 pub fn validated(before: Option<&[u8]>, why: Validate, ttl_s: i64) -> HeaderValue {
+    after(before, &format!("{NAME}; fwd={}; fwd-status=304; stored; ttl={ttl_s}", word(why)))
+}
+
+fn after(before: Option<&[u8]>, own: &str) -> HeaderValue {
     let mut text = Text::new();
     if let Some(before) = before {
         text.extend_from_slice(before);
         text.extend_from_slice(b", ");
     }
-    let own = format!("{NAME}; fwd={}; fwd-status=304; stored; ttl={ttl_s}", word(why));
     text.extend_from_slice(own.as_bytes());
     value(&text)
 }

@@ -24,7 +24,9 @@ pub fn each(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
         let lines = headers.get_all(name).into_iter();
         lines.flat_map(move |line| line.as_bytes().split(separates)).map(<[u8]>::trim_ascii)
     };
-    of(CACHE_TAG, |b| *b == b',').chain(of(SURROGATE_KEY, |b| matches!(b, b' ' | b'\t'))).filter(|t| !t.is_empty())
+    of(CACHE_TAG, |b| *b == b',')
+        .chain(of(SURROGATE_KEY, |b| matches!(b, b' ' | b'\t')))
+        .filter(|t| !t.is_empty())
 }
 
 /// Whether a response has so few tags that it may be stored.

@@ -96,6 +96,19 @@ fn describe(text: &mut String, host: &Host, id: usize, params: &str, path: &str,
         "          timeouts connect {:?}, first byte {:?}, idle {:?}, total {total}; body at most {} bytes",
         clocks.connect, clocks.first_byte, clocks.idle, route.body_limit,
     );
+    let narrower = [
+        (route.head_limit, "bytes of the head"),
+        (route.field_limit, "header fields"),
+        (route.cap.as_ref().map_or(usize::MAX, |cap| cap.max), "requests at once"),
+    ];
+    let narrower: Vec<String> = narrower
+        .iter()
+        .filter(|(bound, _)| *bound < usize::MAX)
+        .map(|(bound, what)| format!("{bound} {what}"))
+        .collect();
+    if !narrower.is_empty() {
+        let _ = writeln!(text, "          at most {}", narrower.join(", "));
+    }
 }
 
 /// `http://host:80/path` and `host/path` into host and path.

@@ -34,7 +34,9 @@ pub fn purge(gateway: &Gateway, what: &admin::Purge) -> Result<Purge, Diagnostic
         ));
     }
     if !by_operation && !what.parameters.is_empty() {
-        return Err(usage("parameters narrow an operation, and none is named").help("name it with `operation`"));
+        return Err(
+            usage("parameters narrow an operation, and none is named").help("name it with `operation`")
+        );
     }
     let hostless = |scope| Ok(Purge::hard(None, scope));
     match what {
@@ -131,7 +133,9 @@ fn prefix(address: &str) -> Result<Purge, Diagnostic> {
     let (host, rest) = split(address)?;
     let target = target(address, rest)?;
     if target.query.is_some() {
-        return Err(usage(format!("the prefix `{address}` has a query")).help("a prefix is about paths alone"));
+        return Err(
+            usage(format!("the prefix `{address}` has a query")).help("a prefix is about paths alone")
+        );
     }
     Ok(Purge::hard(host.as_deref(), Scope::Prefix(target.path.into_owned())))
 }
@@ -192,7 +196,8 @@ fn operation(
             let known = routes(gateway).filter(|route| api.is_none_or(|api| *route.api == *api));
             let help = match suggest(name, known.map(|route| &*route.operation)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "`gatewright routes FILE` lists them; one without an id goes by method and path".to_owned(),
+                None => "`gatewright routes FILE` lists them; one without an id goes by method and path"
+                    .to_owned(),
             };
             Err(usage(format!("no operation is called `{name}`")).help(help))
         }
@@ -208,9 +213,8 @@ fn bound(route: &Route, parameters: &BTreeMap<String, String>) -> Result<Option<
     if parameters.is_empty() {
         return Ok(None);
     }
-    let template = Template::parse_with_tail(&route.template).map_err(|error| {
-        usage(format!("`{}` cannot be narrowed: {}", route.operation, error.as_str()))
-    })?;
+    let template = Template::parse_with_tail(&route.template)
+        .map_err(|error| usage(format!("`{}` cannot be narrowed: {}", route.operation, error.as_str())))?;
     let known: Vec<&str> = template.names().collect();
     let mut values = Vec::new();
     for (name, value) in parameters {
@@ -232,8 +236,10 @@ fn escaped(name: &str, value: &str) -> Result<String, Diagnostic> {
     match route::canonical(&path) {
         Ok(target) if !value.is_empty() => Ok(target.path[1..].to_owned()),
         Ok(_) => Err(usage(format!("the value of `{name}` is empty"))),
-        Err(refusal) => Err(usage(format!("the value of `{name}` cannot stand in a path: {}", refusal.as_str()))
-            .help("write it as it stands in the address; a plain `%` is `%25` there")),
+        Err(refusal) => {
+            Err(usage(format!("the value of `{name}` cannot stand in a path: {}", refusal.as_str()))
+                .help("write it as it stands in the address; a plain `%` is `%25` there"))
+        }
     }
 }
 

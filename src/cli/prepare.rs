@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::{
     args::Source,
     configure::{self, Policies},
+    findings,
 };
 use crate::{
     config::{self, Location, Lookup, Model, Pem, Secret, Spanned},
@@ -244,6 +245,7 @@ impl Prepared {
                 self.sources.push(Imported { entry, name, description, mount });
             }
         }
+        self.diagnostics.extend(findings::unused_variables(model, &self.sources));
     }
 }
 

@@ -47,7 +47,10 @@ pub struct Store<'a> {
 impl Store<'_> {
     fn cache(&self) -> Outcome<&Cache> {
         self.cache.ok_or_else(|| {
-            vec![Diagnostic::error(codes::CACHE_OFF, "the cache is off").help("take `cache: off` out of its configuration and start it again")]
+            vec![
+                Diagnostic::error(codes::CACHE_OFF, "the cache is off")
+                    .help("take `cache: off` out of its configuration and start it again"),
+            ]
         })
     }
 
@@ -259,7 +262,9 @@ fn verdict(route: Option<&Route>, parts: &Parts<'_>, entry: &Entry, now_ms: u64)
     };
     if options.owner != parts.owner {
         let (operation, api) = (&route.operation, &route.api);
-        return format!("is not used: the address leads to `{operation}` of `{api}` now, which did not store it");
+        return format!(
+            "is not used: the address leads to `{operation}` of `{api}` now, which did not store it"
+        );
     }
     let (policy, plain) = (&entry.policy, RequestDirectives::default());
     let ttl = policy.ttl_ms(now_ms);

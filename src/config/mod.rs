@@ -3,6 +3,7 @@
 //! Pure: what `${NAME}` and `${file:…}` stand for comes through a [`Lookup`]. Every error is collected, with
 //! line, column, pointer and source line; secrets are blotted out of what is shown.
 
+pub mod bounds;
 mod check;
 pub mod compile;
 pub mod model;
@@ -26,7 +27,8 @@ pub use read::{Lookup, Spanned};
 pub use record::{Deep, KeyDoc};
 pub use scalar::duration;
 pub use value::{
-    Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch, UpstreamRef,
+    Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
+    UpstreamRef,
 };
 
 use model::Policy;

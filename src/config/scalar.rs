@@ -8,7 +8,7 @@ use url::Url;
 use super::{
     read::{FromNode, Reader},
     span::Node,
-    value::{HostName, Location, Pem, Prefix, Range, Secret, ServerUrl, Size, UpstreamRef},
+    value::{HostName, Language, Location, Pem, Prefix, Range, Secret, ServerUrl, Size, UpstreamRef},
 };
 use crate::{
     diagnostic::suggest,
@@ -290,6 +290,21 @@ impl FromNode for HeaderName {
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, header_name)
+    }
+}
+
+impl FromNode for Language {
+    const WHAT: &'static str = "a language such as `de` or `pt-BR`";
+
+    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
+        reader.scalar(Self::WHAT, node, |text| {
+            let subtag =
+                |tag: &str| (1..=8).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric());
+            match HeaderValue::from_str(text) {
+                Ok(value) if text.split('-').all(subtag) => Ok(Self(value)),
+                _ => Err("letters and digits, with `-` between the parts, make a language".into()),
+            }
+        })
     }
 }
 

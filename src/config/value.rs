@@ -47,6 +47,10 @@ impl<T: Deep + Clone> Deep for Switch<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Many<T>(pub Vec<T>);
 
+/// A language tag such as `de` or `pt-BR` (RFC 5646), as it stands in `Accept-Language`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Language(pub HeaderValue);
+
 /// A list of at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filled<T>(pub Vec<T>);

@@ -42,8 +42,7 @@ pub fn assemble(
         Ok(consumers) => Arc::new(consumers),
         Err(faults) => return (None, faults.into_iter().map(|fault| *fault).collect()),
     };
-    let mut builder =
-        Builder::new(live, consumers, tokens, said);
+    let mut builder = Builder::new(live, consumers, tokens, said);
     let mut hosts = Hosts::default();
     for host in plan.hosts {
         builder.host(&mut hosts, host);
@@ -156,6 +155,9 @@ impl<'a> Builder<'a> {
             timeouts: plan.timeouts,
             body_limit: plan.body_limit,
             uri_limit: plan.uri_limit,
+            head_limit: plan.head_limit,
+            field_limit: plan.field_limit,
+            cap: plan.cap.map(|cap| self.live.caps.adopt(&cap.identity, cap.max_requests)),
             encoded_slash: plan.encoded_slash,
             cache: plan.cache.map(|options| RouteCacheOptions { owner, ..options }),
             spans: plan.spans.into(),

@@ -13,11 +13,15 @@ use super::{
     body::UpstreamBody,
     forward::{Answer, Failed},
     hop::{self, Via},
+    receive::Connection,
 };
 use crate::{
-    cache::{Cache, CacheRequest, Fill, Flight, Hit, Lookup as Found, Moment, Times, Turn, Validate, status},
+    cache::{
+        Cache, CacheRequest, Fill, Flight, Hit, Lookup as Found, Moment, Times, Turn, Validate, language,
+        status,
+    },
     exchange::{self, Body, BoxError},
-    gateway::{Live, Route},
+    gateway::{Gateway, Live, Route},
     policy::Findings,
     problem::{self, Problem},
     route::Target,
@@ -26,20 +30,46 @@ use crate::{
 /// What identifies a request to the cache; the parts that have to be made.
 pub struct Identity<'a> {
     host: &'a str,
-    query: Option<Cow<'a, str>>,
+    /// As it is forwarded.
+    pub query: Option<Cow<'a, str>>,
     partition: Option<[u8; 16]>,
+    scheme: &'static str,
+    from_trusted: bool,
 }
 
 impl<'a> Identity<'a> {
     /// The host always counts: the upstream is told it and may answer by it. Credentials that were checked
     /// here do not: who calls is told by the partition.
     #[must_use]
-    pub fn of(host: &'a str, target: &'a Target<'_>, found: &Findings) -> Self {
+    pub fn of(
+        host: &'a str,
+        target: &'a Target<'_>,
+        found: &Findings,
+        route: &Route,
+        (gateway, connection): (&Gateway, Connection),
+    ) -> Self {
+        let query = target.query.as_deref().and_then(|query| found.forwarded_query(query));
         Self {
             host,
-            query: target.query.as_deref().and_then(|query| found.forwarded_query(query)),
+            query: match &route.cache {
+                Some(options) => query.map(|query| options.forwarded_query(query)),
+                None => query,
+            },
             partition: found.caller.as_ref().map(|caller| caller.partition.to_be_bytes()),
+            scheme: connection.scheme,
+            from_trusted: gateway.trusts(connection.peer),
         }
+    }
+}
+
+/// The request in the form in which cache and upstream see it.
+#[must_use]
+pub fn normalised<'a>(head: &'a Parts, route: &Route) -> Cow<'a, Parts> {
+    match &route.cache {
+        Some(options) if !options.languages.is_empty() => {
+            Cow::Owned(language::normalised(head, &options.languages))
+        }
+        _ => Cow::Borrowed(head),
     }
 }
 
@@ -101,6 +131,8 @@ pub async fn lookup<'a>(
         query: identity.query.as_deref(),
         headers: &head.headers,
         partition: identity.partition.as_ref().map(<[u8; 16]>::as_slice),
+        scheme: identity.scheme,
+        from_trusted: identity.from_trusted,
         options,
         now_ms,
     };
@@ -169,13 +201,18 @@ pub enum Settled<'a> {
 impl<'a> Lookup<'a> {
     /// Puts the conditions of a stored answer in place of the caller's own (RFC 9111, section 4.3.1).
     pub fn condition(&self, headers: &mut HeaderMap) {
-        let Some(hit) = self.asked.as_ref().and_then(|asked| asked.stale.as_ref()) else { return };
+        let Some(asked) = &self.asked else { return };
+        let Some(hit) = &asked.stale else { return };
+        let conditions = hit.conditions(asked.request.headers);
+        if conditions.is_empty() {
+            return;
+        }
         const OWN: [HeaderName; 4] =
             [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE];
         for name in &OWN {
             headers.remove(name);
         }
-        for (name, value) in hit.conditions() {
+        for (name, value) in conditions {
             headers.insert(name, value);
         }
     }
@@ -203,7 +240,8 @@ impl<'a> Lookup<'a> {
         let times = Times { sent_ms: asked.sent_ms, received_ms: exchange::now_ms() };
         let response = passed(answer.response, via);
         if let Some(hit) = stale {
-            if response.status() == StatusCode::NOT_MODIFIED {
+            let not_modified = response.status() == StatusCode::NOT_MODIFIED;
+            if not_modified && !hit.leaves_to_client(asked.request.headers, response.headers()) {
                 let refreshed = asked.cache.refresh(&asked.request, hit, response.headers(), times);
                 return Ok(match refreshed {
                     Some(hit) => {
@@ -298,7 +336,8 @@ impl HttpBody for Storing {
                 if let (Some(data), Some(fill)) = (frame.data_ref(), &mut this.fill) {
                     fill.data(data);
                 }
-                if this.body.is_end_stream()
+                // Nothing comes behind trailers, and nobody may ask for it.
+                if (frame.is_trailers() || this.body.is_end_stream())
                     && let Some(fill) = this.fill.take()
                 {
                     fill.finish();

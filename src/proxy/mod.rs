@@ -116,7 +116,8 @@ impl Proxy {
         record.caller(found);
 
         record.enter(Step::Lookup);
-        let identity = Identity::of(&host, &target, found);
+        let head = &*lookup::normalised(head, &route);
+        let identity = Identity::of(&host, &target, found, &route, (gateway, connection));
         let asked = (record.now_ms(), Purpose::Answer);
         let looked =
             lookup::lookup(&self.live, &route, head, &target, &identity, asked, &mut record.cache).await?;
@@ -137,7 +138,9 @@ impl Proxy {
         loop {
             record.enter(Step::Forward);
             let (via, target, request_id) = (&self.via, &target, &record.request_id);
-            let source = Source { via, gateway, connection, route: &route, head, target, found, request_id };
+            let query = identity.query.as_deref();
+            let source =
+                Source { via, gateway, connection, route: &route, head, target, query, found, request_id };
             let outgoing = |endpoint: &_| outgoing::outgoing(&source, &lookup, endpoint);
             let answer = forward::forward(&route, connection.worker, body.take(), outgoing).await;
             record.forwarded(&answer);

@@ -26,6 +26,8 @@ pub struct Source<'a> {
     pub route: &'a Route,
     pub head: &'a Parts,
     pub target: &'a Target<'a>,
+    /// Canonical, without what stays here.
+    pub query: Option<&'a str>,
     pub found: &'a Findings,
     pub request_id: &'a RequestId,
 }
@@ -60,8 +62,7 @@ pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup<'_>, endpoint: &Endpoint)
     route.rewrite.request.apply(&mut headers);
     present(&mut headers, &route.rewrite.credentials);
     lookup.condition(&mut headers);
-    let query = target.query.as_deref().and_then(|query| found.forwarded_query(query));
-    Outgoing { method: &head.method, path: &target.path, query, headers }
+    Outgoing { method: &head.method, path: &target.path, query: from.query, headers }
 }
 
 /// The upstream's authority, or the caller's where that is kept: HTTP/2 has it in `:authority`, and HTTP/1.0

@@ -63,7 +63,7 @@ async fn fetch(
 ) -> Option<()> {
     let target = receive::receive(head, &proxy.via).ok()?;
     let host = receive::normal_host(head).ok()?;
-    let identity = Identity::of(&host, &target, found);
+    let identity = Identity::of(&host, &target, found, route, (gateway, connection));
     let request_id = receive::request_id(&head.headers, now_ms());
     let mut word = None;
     let asked = (now_ms(), Purpose::Renew);
@@ -71,7 +71,8 @@ async fn fetch(
     let Looked::Unanswered(mut lookup) = looked else { return None };
     loop {
         let (via, target, request_id) = (&proxy.via, &target, &request_id);
-        let source = Source { via, gateway, connection, route, head, target, found, request_id };
+        let query = identity.query.as_deref();
+        let source = Source { via, gateway, connection, route, head, target, query, found, request_id };
         let outgoing = |endpoint: &_| outgoing::outgoing(&source, &lookup, endpoint);
         let answer = forward::forward(route, connection.worker, None, outgoing).await;
         match lookup.settle(answer, &proxy.via, &mut word).await.ok()? {

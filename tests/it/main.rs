@@ -12,6 +12,7 @@ mod sources;
 
 // the proxy
 mod bodies;
+mod bounds;
 mod endurance;
 mod failures;
 mod forwarding;
@@ -22,6 +23,8 @@ mod upstreams;
 // what stands around it
 mod browser;
 mod cache;
+mod cache_keys;
+mod cache_tests;
 mod demo;
 mod docs;
 mod keys;
@@ -29,4 +32,5 @@ mod lifecycle;
 mod limits;
 mod purge;
 mod reload;
+mod rules;
 mod tokens;

@@ -56,6 +56,9 @@ pub struct Generation {
     name_bytes: AtomicU64,
 }
 
+/// Records with the names they are stored under.
+type Named = Vec<(DiskKey, Vec<u8>)>;
+
 impl Generation {
     /// Opens or makes the generation in `dir`, for about `names` records. May panic or take long on
     /// damaged files: call it guarded.
@@ -110,7 +113,7 @@ impl Generation {
     }
 
     /// The records whose keys come after `key`; what is no response is left out.
-    pub fn after(&self, key: &[u8], limit: usize) -> Result<(Vec<(DiskKey, Vec<u8>)>, bool), StoreError> {
+    pub fn after(&self, key: &[u8], limit: usize) -> Result<(Named, bool), StoreError> {
         let records = self.store.after(key, limit)?;
         let full = records.len() >= limit;
         let named = records.into_iter().filter_map(|(key, value)| Some((key.try_into().ok()?, value)));

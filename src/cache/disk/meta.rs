@@ -88,7 +88,8 @@ impl Meta {
                 record::VERSION
             )));
         }
-        let rules = written.rules.into_iter().map(|rule| Arc::new(Rule::new(rule.before, rule.purge))).collect();
+        let rules =
+            written.rules.into_iter().map(|rule| Arc::new(Rule::new(rule.before, rule.purge))).collect();
         Ok(Self { seed: written.seed, opened: written.opened, rules })
     }
 

@@ -88,7 +88,9 @@ impl Writer {
             return Ok(());
         }
         let Some((_, record)) = older.find(key, 1)?.pop() else { return Ok(()) };
-        let Some(mut decoded) = record::decode(&record, older.number, self.shared.seed) else { return Ok(()) };
+        let Some(mut decoded) = record::decode(&record, older.number, self.shared.seed) else {
+            return Ok(());
+        };
         match self.fate(&decoded.key, &decoded.entry) {
             Fate::Kept => {}
             Fate::Stale(at_ms) => decoded.entry.soften(at_ms),

@@ -100,7 +100,9 @@ async fn a_soft_purge_ends_freshness_at_its_moment_and_no_right_to_stale_use() {
         }
     };
     assert!(!error_at("/plain", 10).await && !error_at("/strict", 10).await);
-    let Lookup::Revalidating(found, true) = cache.lookup(&at("/lenient", 15).request()).await else { panic!() };
+    let Lookup::Revalidating(found, true) = cache.lookup(&at("/lenient", 15).request()).await else {
+        panic!()
+    };
     let answer = found.respond(&at("/lenient", 15).request());
     assert_eq!(answer.headers()["cache-status"], "gatewright; hit; ttl=-5; detail=stale");
     assert_eq!(answer.headers()["age"], "15");
@@ -140,11 +142,13 @@ async fn of_several_variants_only_those_with_the_tag_go() {
 
 /// What each purge covers, and what stands beside it.
 fn cases() -> Vec<(Purge, Ask, Ask)> {
-    let key = |target: &str| crate::cache::purge::query_hash(
-        crate::cache::key::query_part(target.split_once('?').map(|(_, q)| q), &Default::default())
-            .unwrap()
-            .as_ref(),
-    );
+    let key = |target: &str| {
+        crate::cache::purge::query_hash(
+            crate::cache::key::query_part(target.split_once('?').map(|(_, q)| q), &Default::default())
+                .unwrap()
+                .as_ref(),
+        )
+    };
     let bound = Bound {
         template: "/operation/{id}".to_owned(),
         spans: Vec::new(),
@@ -327,7 +331,7 @@ async fn many_purges_are_carried_out_on_disk_and_forgotten() {
             ("cache-control", "max-age=600, stale-while-revalidate=600"),
             ("cache-tag", &*format!("t{i}, {}", if i % 3 == 0 { "third" } else { "none" })),
         ];
-        fill(&cache, &ask(i), 200, &fields, &vec![7; if i % 2 == 0 { 100 } else { 6_000 }]).unwrap();
+        fill(&cache, &ask(i), 200, &fields, &vec![7; if i.is_multiple_of(2) { 100 } else { 6_000 }]).unwrap();
     }
     written(&cache, 300).await;
     forget_memory(&cache);
@@ -385,7 +389,8 @@ async fn nothing_from_before_an_acknowledged_purge_answers_after_it() {
     let cache = open(&CacheConfig { memory_bytes: 64 * 1024, ..config(dir.path()) });
     let origin = Arc::new(Origin(AtomicU64::new(0)));
     let over = Arc::new(AtomicBool::new(false));
-    let ask = |i: usize| Ask::get(&format!("/{i}")).with(&[("x", if i % 2 == 0 { "a" } else { "b" })]);
+    let ask =
+        |i: usize| Ask::get(&format!("/{i}")).with(&[("x", if i.is_multiple_of(2) { "a" } else { "b" })]);
     let writers: Vec<_> = (0..3)
         .map(|writer| {
             let (cache, origin, over) = (cache.clone(), Arc::clone(&origin), Arc::clone(&over));
@@ -399,7 +404,8 @@ async fn nothing_from_before_an_acknowledged_purge_answers_after_it() {
                     }
                     if i.is_multiple_of(64) {
                         // Pushes the others out of memory.
-                        fill(&cache, &Ask::get(&format!("/push/{}", i % 512)), 200, &[FRESH], &[7; 9_000]).ok();
+                        fill(&cache, &Ask::get(&format!("/push/{}", i % 512)), 200, &[FRESH], &[7; 9_000])
+                            .ok();
                     }
                     tokio::task::yield_now().await;
                 }

@@ -23,6 +23,8 @@ fn key_of(host: &str, target: &str, (api, operation): (&str, &str), partition: O
         path,
         query,
         headers: &HeaderMap::new(),
+        scheme: "http",
+        from_trusted: false,
         partition: None,
         options: &options,
         now_ms: 0,
