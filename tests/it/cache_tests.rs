@@ -63,7 +63,7 @@ fn judge(listed: &BTreeMap<String, Listed>, outcomes: &[Outcome]) {
             (Some(line), _) if line.kind != *kind => fault(format!("`{id}` is {kind}, not {}", line.kind)),
             (Some(Listed { reason: None, .. }), Some(why)) => fault(format!("`{id}` is lost: {why}")),
             (Some(Listed { reason: Some(_), .. }), None) => {
-                fault(format!("`{id}` passes: say so in the list"))
+                fault(format!("`{id}` passes: say so in the list"));
             }
             _ => {}
         }
