@@ -58,7 +58,7 @@ pub fn cache_control(bytes: &[u8]) {
 pub fn targeted_field(bytes: &[u8]) {
     let name = HeaderName::from_static("cdn-cache-control");
     let headers = one(&name, bytes);
-    let Some(found) = targeted::parse(&headers, &[name.clone()]) else { return };
+    let Some(found) = targeted::parse(&headers, std::slice::from_ref(&name)) else { return };
     assert!(found.max_age.seconds().is_none_or(|seconds| seconds <= MOST_SECONDS));
     let mut longer = headers[&name].as_bytes().to_vec();
     longer.push(b',');
@@ -154,7 +154,7 @@ pub fn aging(policy: &Policy, options: &RouteCacheOptions, now_ms: u64) {
         match control::reuse(policy, &asked, options, now_ms) {
             Reuse::Fresh => assert!(policy.lifetime_ms > policy.age_ms(now_ms)),
             Reuse::Stale | Reuse::WhileRevalidating => {
-                assert!(!policy.never_stale && !policy.always_validate)
+                assert!(!policy.never_stale && !policy.always_validate);
             }
             Reuse::Validate(_) => {}
         }
