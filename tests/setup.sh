@@ -48,7 +48,7 @@ for group in "$@"; do
     build) need cc gcc libc6-dev; need make make ;;
     test)
       need nginx nginx; need curl curl; need python3 python3; need chromium chromium fonts-dejavu-core
-      need node nodejs; need npm npm ;;
+      need node nodejs; need npm npm; need ip iproute2 ;;
     check) python3 -m pip --version > /dev/null 2>&1 || missing+=(python3-pip) ;;
     bench) need nginx nginx; need haproxy haproxy; need wrk wrk; need python3 python3 ;;
     *) fail "no such group: $group" ;;
