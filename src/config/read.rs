@@ -325,8 +325,11 @@ struct Unresolved {
 fn referenced(lookup: &dyn Lookup, reference: &str) -> Result<String, Unresolved> {
     if let Some(path) = reference.strip_prefix("file:") {
         return lookup.file(path).map_err(|why| Unresolved {
+            help: match why.as_str() {
+                "permission denied" => "let the user that runs gatewright read it".into(),
+                _ => "the path is relative to this file's folder".into(),
+            },
             title: format!("the file `{path}` cannot be read: {why}"),
-            help: "the path is relative to this file's folder".into(),
         });
     }
     let (name, default) = match reference.split_once(":-") {

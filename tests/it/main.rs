@@ -18,6 +18,7 @@ mod failures;
 mod forwarding;
 mod paths;
 mod smuggling;
+mod system;
 mod upstreams;
 
 // what stands around it
