@@ -27,6 +27,7 @@ mod cache;
 mod cache_keys;
 mod cache_tests;
 mod demo;
+mod deploy;
 mod docs;
 mod keys;
 mod lifecycle;

@@ -78,6 +78,7 @@ fn samples() -> Vec<String> {
         .map(str::to_owned)
         .collect();
     assert!(!samples.is_empty(), "README.md shows no configuration");
+    samples.push(project("deploy/gatewright.yaml"));
     samples.push(config::tests::WHOLE.to_owned());
     samples
 }
