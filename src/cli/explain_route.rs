@@ -97,17 +97,17 @@ fn describe(text: &mut String, host: &Host, id: usize, params: &str, path: &str,
         clocks.connect, clocks.first_byte, clocks.idle, route.body_limit,
     );
     let narrower = [
-        (route.head_limit, "bytes of the head"),
-        (route.field_limit, "header fields"),
-        (route.cap.as_ref().map_or(usize::MAX, |cap| cap.max), "requests at once"),
+        ("bytes of the head", route.head_limit),
+        ("header fields", route.field_limit),
+        ("requests at once", route.cap.as_ref().map_or(usize::MAX, |cap| cap.max)),
     ];
     let narrower: Vec<String> = narrower
         .iter()
-        .filter(|(bound, _)| *bound < usize::MAX)
-        .map(|(bound, what)| format!("{bound} {what}"))
+        .filter(|(_, bound)| *bound < usize::MAX)
+        .map(|(what, bound)| format!("{what} {bound}"))
         .collect();
     if !narrower.is_empty() {
-        let _ = writeln!(text, "          at most {}", narrower.join(", "));
+        let _ = writeln!(text, "          bounds {}", narrower.join(", "));
     }
 }
 

@@ -192,7 +192,7 @@ fn name_flags(found: &mut Vec<Diagnostic>) {
             d.title = format!("`{flag} {address}` is no address");
             d.help = "write it with its scheme: `http://10.0.0.5:8000`".to_owned();
         }
-        if d.code == codes::REFERENCE_INVALID {
+        if d.code == codes::REFERENCE_INVALID && !d.title.ends_with("permission denied") {
             d.help = "set it, or name another; files are looked for from the folder you are in".to_owned();
         }
         let file =

@@ -216,7 +216,7 @@ impl Start {
         serve::close(&engine.live);
         control.shutdown();
         if ended.cut > 0 {
-            eprintln!("  some requests did not end within the drain timeout and were cut");
+            super::say("  some requests did not end within the drain timeout and were cut");
         }
         ExitCode::SUCCESS
     }

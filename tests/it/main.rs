@@ -18,6 +18,7 @@ mod failures;
 mod forwarding;
 mod paths;
 mod smuggling;
+mod system;
 mod upstreams;
 
 // what stands around it
@@ -26,6 +27,7 @@ mod cache;
 mod cache_keys;
 mod cache_tests;
 mod demo;
+mod deploy;
 mod docs;
 mod keys;
 mod lifecycle;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod clock;
+mod properties;
 mod table;
 mod values;
 
