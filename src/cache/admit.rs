@@ -46,7 +46,7 @@ impl Cache {
     ) -> Result<Fill, NoStore> {
         let keyed = Keyed::of(request, self.inner.seed).map_err(|_| NoStore::Disabled)?;
         if request.method == Method::HEAD && request.options.enabled {
-            self.inner.freshen_by_head(request, &keyed, status, headers, times);
+            self.inner.freshen_by_head(request, &keyed, status, headers, times, moment);
             return Err(NoStore::Method);
         }
         let storable = match control::storable(&request.asked(), status, headers, times) {
@@ -143,11 +143,11 @@ impl Inner {
         status: StatusCode,
         new: &HeaderMap,
         times: Times,
+        Moment(since): Moment,
     ) {
         if status != StatusCode::OK {
             return;
         }
-        let since = self.epochs.now();
         for key in keyed.own.iter().chain([&keyed.shared]) {
             let Some(resource) = self.memory.get(key) else { continue };
             let Ok(entry) = resource.select(key, request.headers, false, &self.epochs) else { continue };

@@ -11,6 +11,8 @@ use std::sync::{
 };
 
 use super::{
+    entry::Entry,
+    key::Key,
     purge::{Facts, Fate, Purge},
     recent::{Issued, Recent},
 };
@@ -47,23 +49,19 @@ impl Epochs {
         self.slot(place).load(Ordering::Acquire) <= since
     }
 
-    /// Whether what began at `since` for `place` and ends now surely still counts.
+    /// Whether purges leave a response as it is that is in no tier yet.
     #[must_use]
-    pub fn unbroken(&self, place: u64, since: u64) -> bool {
-        self.valid(place, since) && self.floor() <= since
+    pub fn spares(&self, key: &Key, entry: &Entry) -> bool {
+        let facts = || Facts::new(key.as_bytes(), &entry.headers);
+        self.floor.load(Ordering::SeqCst) <= entry.since || self.fate(&facts(), entry.since) == Fate::Kept
     }
 
     /// What purges leave of a response that began at `since` and was in no tier meanwhile. One that is older
     /// than the purges that are remembered is gone.
-    #[must_use]
-    pub fn fate(&self, facts: &Facts<'_>, since: u64) -> Fate {
-        if self.purges.horizon() > since { Fate::Gone } else { self.purges.fate(facts, since) }
-    }
-
-    /// The moment of the latest purge.
-    #[must_use]
-    pub fn floor(&self) -> u64 {
-        self.floor.load(Ordering::SeqCst)
+    fn fate(&self, facts: &Facts<'_>, since: u64) -> Fate {
+        let fate = self.purges.fate(facts, since);
+        // Looked at last: a purge may have been forgotten meanwhile.
+        if self.purges.horizon() > since { Fate::Gone } else { fate }
     }
 
     /// Makes all that began so far for `place` invalid.
@@ -73,8 +71,7 @@ impl Epochs {
         moment
     }
 
-    /// Begins a purge of what began so far. It ends with [`Recent::scanned`], when memory has been looked
-    /// through.
+    /// Begins a purge of what began so far.
     pub fn issue(&self, purge: Purge) -> Arc<Issued> {
         self.purges.issue(purge, || {
             let moment = self.tick();
@@ -118,8 +115,7 @@ mod tests {
         let epochs = Epochs::new(8, 0);
         let before = epochs.now();
         epochs.issue(Purge::everything());
-        assert!((0..20).all(|place| !epochs.unbroken(place, before) && epochs.valid(place, before)));
-        assert!(epochs.unbroken(3, epochs.now()));
+        assert!((0..20).all(|place| epochs.valid(place, before)));
         let headers = http::HeaderMap::new();
         assert_eq!(epochs.fate(&Facts::new(b"", &headers), before), Fate::Gone);
         assert_eq!(epochs.fate(&Facts::new(b"", &headers), epochs.now()), Fate::Kept);

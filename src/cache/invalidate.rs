@@ -78,7 +78,7 @@ impl Cache {
         let rule = &issued.rule;
         let in_memory =
             inner.memory.purge(|key, entry| rule.fate(&Facts::new(key, &entry.headers), entry.since));
-        inner.epochs.purges.scanned(&issued);
+        issued.holds_in_memory();
         let (on_disk, all_counted) = match &inner.disk {
             None => {
                 issued.holds_on_disk();

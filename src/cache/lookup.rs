@@ -162,13 +162,7 @@ impl Inner {
         if entries.is_empty() {
             return Ok(None);
         }
-        let resource = self.memory.merge(key, entries, &self.epochs);
-        // Looked at after it is in, so that a purge either sees it there or is seen here.
-        if !self.epochs.unbroken(key.place, since) {
-            self.memory.forget(key);
-            return Ok(None);
-        }
-        Ok(Some(resource))
+        Ok(self.memory.merge(key, entries, &self.epochs))
     }
 
     /// The bytes of a response; small ones that lay in a file are in memory from then on. A response
@@ -179,15 +173,11 @@ impl Inner {
             (Stored::File(file), Some(disk)) => (file, disk),
             (Stored::File(_), None) => return None,
         };
-        let since = self.epochs.now();
         match disk.open_body(file, self.memory.largest()).await {
             Ok(OpenBody::Whole(bytes)) => {
-                let entry = Arc::new(entry.with_body(Stored::Bytes(bytes.clone())));
-                self.memory.insert(key, &entry, &self.epochs);
-                if !self.epochs.unbroken(key.place, since) {
-                    self.memory.remove(key, &entry);
-                }
-                Some((entry, HitBody::Bytes(bytes)))
+                let whole = Arc::new(entry.with_body(Stored::Bytes(bytes.clone())));
+                self.memory.exchange(key, entry, &whole, &self.epochs);
+                Some((whole, HitBody::Bytes(bytes)))
             }
             Ok(open) => Some((Arc::clone(entry), HitBody::File(open))),
             Err(late) => {

@@ -15,7 +15,7 @@ use super::{
     entry::{Entry, Resource},
     epoch::Epochs,
     key::Key,
-    purge::{Facts, Fate},
+    purge::Fate,
     stats::CacheStats,
 };
 
@@ -56,46 +56,51 @@ impl Memory {
         self.resources.get(&key.id)
     }
 
-    /// Keeps a response beside the resource's others; false when it is too large.
+    /// Keeps a response beside the resource's others; false when it is too large, or was purged since it
+    /// began.
     pub fn insert(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs) -> bool {
         let _turn = self.turn(key.id);
-        let floor = epochs.floor();
+        if !epochs.spares(key, entry) {
+            return false;
+        }
         let next = match self.resources.peek(&key.id) {
             Some(resource) => resource.with(key, entry, epochs, self.room()),
             None => Resource::new(key, entry),
         };
         let fits = next.weight() <= self.largest;
         if fits {
-            self.put(key.id, next, epochs, floor);
+            self.keep(key.id, Arc::new(next));
         } else {
             self.resources.remove(&key.id);
         }
         fits
     }
 
-    /// Keeps what was read from disk beside what is there.
-    pub fn merge(&self, key: &Key, read: Vec<Entry>, epochs: &Epochs) -> Arc<Resource> {
+    /// Puts `next` in the place of `known`, which is the same response, if that is still there.
+    pub fn exchange(&self, key: &Key, known: &Arc<Entry>, next: &Arc<Entry>, epochs: &Epochs) {
         let _turn = self.turn(key.id);
-        let floor = epochs.floor();
-        let known = self.resources.peek(&key.id);
-        let merged = Resource::merged(known.as_deref(), key, read, epochs, self.room());
-        if merged.weight() <= self.largest {
-            return self.put(key.id, merged, epochs, floor);
+        let Some(resource) = self.resources.peek(&key.id) else { return };
+        if resource.variants().iter().any(|entry| Arc::ptr_eq(entry, known)) {
+            let resource = resource.with(key, next, epochs, self.room());
+            if resource.weight() <= self.largest {
+                self.keep(key.id, Arc::new(resource));
+            }
         }
-        Arc::new(merged)
     }
 
-    /// Puts a resource in the place of an older one. A purge that came while it was made may have looked
-    /// past both.
-    fn put(&self, id: u128, next: Resource, epochs: &Epochs, floor: u64) -> Arc<Resource> {
-        let next = Arc::new(next);
-        self.keep(id, Arc::clone(&next));
-        if epochs.floor() != floor || epochs.purges.is_scanning() {
-            let fate =
-                |entry: &Entry| epochs.purges.fate(&Facts::new(&next.key, &entry.headers), entry.since);
-            self.settle(id, &next, fate);
+    /// Keeps what was read from disk beside what is there; nothing when all of it was purged meanwhile.
+    pub fn merge(&self, key: &Key, mut read: Vec<Entry>, epochs: &Epochs) -> Option<Arc<Resource>> {
+        let _turn = self.turn(key.id);
+        read.retain(|entry| epochs.spares(key, entry));
+        if read.is_empty() {
+            return None;
         }
-        next
+        let known = self.resources.peek(&key.id);
+        let merged = Arc::new(Resource::merged(known.as_deref(), key, read, epochs, self.room()));
+        if merged.weight() <= self.largest {
+            self.keep(key.id, Arc::clone(&merged));
+        }
+        Some(merged)
     }
 
     /// Puts what `fate` leaves of a resource in its place; the responses that it touched.
@@ -112,11 +117,6 @@ impl Memory {
         self.resources.insert_with_lifecycle(id, resource, &mut Some(id));
     }
 
-    /// Takes all responses of a key away.
-    pub fn forget(&self, key: &Key) {
-        self.resources.remove(&key.id);
-    }
-
     /// Takes one response away.
     pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
         let _turn = self.turn(key.id);
@@ -126,8 +126,13 @@ impl Memory {
         }
     }
 
-    /// Does with every response what `fate` says; the names of those that it touched.
+    /// Does with every response what `fate` says; the names of those that it touched. The purge must have
+    /// been issued: a writer looks for purges in its turn, before what it writes can be seen, so that after
+    /// one turn at each lock those that did not see it are done, and what they wrote is met below.
     pub fn purge(&self, fate: impl Fn(&[u8], &Entry) -> Fate) -> Vec<DiskKey> {
+        for id in 0..LOCKS as u128 {
+            drop(self.turn(id));
+        }
         // First all that are touched, each shard at one moment; then one after the other, in turn with
         // those who write it.
         let found = RefCell::new(Vec::new());

@@ -177,7 +177,7 @@ impl Inner {
         if kept {
             let on_disk = to_disk && self.disk.as_ref().is_some_and(|disk| disk.put(key, entry, as_of));
             let in_memory = self.memory.insert(key, entry, &self.epochs);
-            // Looked at after it is in, so that a purge either sees it there or is seen here.
+            // Looked at once more: memory did not keep what was purged meanwhile, and the disk will not.
             let untouched = self.is_untouched(key, entry);
             if !untouched {
                 self.memory.remove(key, entry);
@@ -190,10 +190,7 @@ impl Inner {
 
     /// Whether nothing was invalidated or purged since a response began that is in no tier yet.
     fn is_untouched(&self, key: &key::Key, entry: &entry::Entry) -> bool {
-        let facts = || purge::Facts::new(key.as_bytes(), &entry.headers);
-        self.epochs.unbroken(key.place, entry.since)
-            || (self.epochs.valid(key.place, entry.since)
-                && self.epochs.fate(&facts(), entry.since) == purge::Fate::Kept)
+        self.epochs.valid(key.place, entry.since) && self.epochs.spares(key, entry)
     }
 
     /// Takes bytes from the budget of fills.

@@ -54,15 +54,12 @@ pub struct Recent {
     turn: Mutex<()>,
     /// The latest moment of a purge that was forgotten.
     horizon: AtomicU64,
-    /// Purges that are looking through memory.
-    scanning: AtomicU64,
 }
 
 impl Recent {
     /// Notes a purge; `draw` gives its moment. Too many that do not get through become one of everything.
     pub fn issue(&self, purge: Purge, draw: impl FnOnce() -> u64) -> Arc<Issued> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.scanning.fetch_add(1, Ordering::SeqCst);
         let open = self.list.load().iter().filter(|issued| !issued.is_through()).count();
         let mut rule = Rule::new(u64::MAX, if open >= MAX_OPEN { Purge::everything() } else { purge });
         let mut list = self.kept_beside(&rule);
@@ -94,18 +91,6 @@ impl Recent {
             !forget
         });
         kept.cloned().collect()
-    }
-
-    /// Ends what [`Self::issue`] began: memory has been looked through.
-    pub fn scanned(&self, issued: &Issued) {
-        issued.holds_in_memory();
-        self.scanning.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Whether a purge is looking through memory now.
-    #[must_use]
-    pub fn is_scanning(&self) -> bool {
-        self.scanning.load(Ordering::SeqCst) > 0
     }
 
     /// The latest moment of a purge that is not remembered here any more.
@@ -145,7 +130,7 @@ mod tests {
 
     fn through(recent: &Recent, purge: Purge, moment: u64) {
         let issued = recent.issue(purge, || moment);
-        recent.scanned(&issued);
+        issued.holds_in_memory();
         issued.holds_on_disk();
     }
 
@@ -153,9 +138,7 @@ mod tests {
     fn a_purge_is_remembered_until_it_is_through_and_others_came() {
         let recent = Recent::default();
         let open = recent.issue(path("/open"), || 1);
-        assert!(recent.is_scanning());
-        recent.scanned(&open);
-        assert!(!recent.is_scanning());
+        open.holds_in_memory();
         for moment in 2..2 + REMEMBERED as u64 * 2 {
             through(&recent, path("/x"), moment);
         }

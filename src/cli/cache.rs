@@ -75,8 +75,11 @@ fn list(gateway: &Running, which: &ListStored) -> Result<ExitCode, Diagnostic> {
         }
         left = left.saturating_sub(page.answers.len());
         if page.without_disk {
-            super::show(&[Diagnostic::warning(codes::CACHE_UNAVAILABLE, "the disk is not open: what lies there is missing")
-                .help("`gatewright cache stats` says why")]);
+            super::show(&[Diagnostic::warning(
+                codes::CACHE_UNAVAILABLE,
+                "the disk is not open: what lies there is missing",
+            )
+            .help("`gatewright cache stats` says why")]);
         }
         after = page.next;
         if after.is_none() {

@@ -224,7 +224,10 @@ fn what_cannot_be_meant_is_refused_and_purges_nothing() {
         purge(&gateway, &words, &[]).refused(2, "usage", says);
     };
     refused(&["--operation", "getPat"], &["no operation is called `getPat`", "did you mean `getPet`"]);
-    refused(&["--operation", "getPet", "--param", "id=7"], &["no path parameter `id`", "its path has `petId`"]);
+    refused(
+        &["--operation", "getPet", "--param", "id=7"],
+        &["no path parameter `id`", "its path has `petId`"],
+    );
     refused(&["--operation", "getPet", "--param", "petId=a/../b"], &["cannot stand in a path"]);
     refused(&["--api", "pet"], &["no API is called `pet`", "did you mean `pets`"]);
     refused(&["--api", "pets", "--operation", "getUser"], &["no operation is called `getUser`"]);
@@ -234,7 +237,9 @@ fn what_cannot_be_meant_is_refused_and_purges_nothing() {
     refused(&["--template", "/v1/{"], &["is no template"]);
     refused(&["--prefix", "/v1?x"], &["has a query"]);
     refused(&["--tag", " "], &["1 to 1024 bytes"]);
-    for words in [vec!["--all", "--api", "pets"], vec![], vec!["/a", "--tag", "t"], vec!["/a", "--param", "a=b"]] {
+    for words in
+        [vec!["--all", "--api", "pets"], vec![], vec!["/a", "--tag", "t"], vec!["/a", "--param", "a=b"]]
+    {
         let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
         assert_eq!(purge(&gateway, &words, &[]).code, Some(2), "{words:?}");
     }
@@ -274,7 +279,10 @@ fn purge_is_for_the_consumers_that_are_named_and_goes_to_no_upstream() {
 
     let done = send("/v1/pets", &deploy);
     assert_eq!((done.status, done.text().as_str()), (200, "{\"answers\":3}\n"));
-    assert_eq!((done.value("content-type"), done.value("cache-control")), ("application/json".into(), "no-store".into()));
+    assert_eq!(
+        (done.value("content-type"), done.value("cache-control")),
+        ("application/json".into(), "no-store".into())
+    );
     assert_eq!(gone(&gateway), TARGETS[..3], "the path with any query");
     let bearer = deploy.replace("X-API-Key:", "Authorization: Bearer");
     assert_eq!(send("/v1/pets?limit=1", &bearer).text(), "{\"answers\":1}\n");
@@ -333,10 +341,19 @@ fn the_state_of_the_cache_reads_well_and_as_json() {
     assert_eq!((&value["stores"]["stored"], &value["purges"]["invalidations"]), (&8.into(), &1.into()));
     let text = command(&gateway, &["cache", "stats"]).fine().stdout;
     assert_eq!(value["memory"]["evictions"], 0);
-    for words in ["hit ratio  50.0 %", "8 from memory", "8 misses", "of 64.0 MiB", "of 1.0 GiB", "8 answers", "0 of the disk"] {
+    for words in [
+        "hit ratio  50.0 %",
+        "8 from memory",
+        "8 misses",
+        "of 64.0 MiB",
+        "of 1.0 GiB",
+        "8 answers",
+        "0 of the disk",
+    ] {
         assert!(text.contains(words), "no {words:?} in\n{text}");
     }
-    let off = Gateway::config(&format!("cache: off\nroutes: [{{ path: /**, upstream: \"{}\" }}]\n", origin.url()));
+    let off =
+        Gateway::config(&format!("cache: off\nroutes: [{{ path: /**, upstream: \"{}\" }}]\n", origin.url()));
     assert_eq!(command(&off, &["cache", "stats"]).fine().stdout, "the cache is off\n");
     purge(&off, &["--all".to_owned()], &[]).refused(1, "cache-off", &["the cache is off"]);
 }
@@ -367,7 +384,10 @@ fn stored_answers_are_listed_from_both_tiers_to_who_has_the_token() {
     let (pet, photos) = ("http://127.0.0.1/v1/pets/7", "http://127.0.0.1/v1/pets/7/photos");
     assert_eq!(tiers, [(pet, true, true), (photos, false, true)]);
     let row = one.as_array().unwrap().iter().find(|row| row["url"] == pet).unwrap();
-    assert_eq!((&row["status"], &row["api"], &row["operation"]), (&200.into(), &"pets".into(), &"getPet".into()));
+    assert_eq!(
+        (&row["status"], &row["api"], &row["operation"]),
+        (&200.into(), &"pets".into(), &"getPet".into())
+    );
     assert_eq!(row["tags"], serde_json::json!(["all", "pet-7", "sk-7"]));
     assert!(row["ttl_seconds"].as_i64().unwrap() > 500, "{row}");
     for (words, count) in [
@@ -387,7 +407,8 @@ fn stored_answers_are_listed_from_both_tiers_to_who_has_the_token() {
 
 #[test]
 fn credentials_in_a_query_are_masked_where_it_is_listed() {
-    let origin = Origin::fixed(b"HTTP/1.1 200 OK\r\nCache-Control: public, max-age=600\r\nContent-Length: 0\r\n\r\n");
+    let origin =
+        Origin::fixed(b"HTTP/1.1 200 OK\r\nCache-Control: public, max-age=600\r\nContent-Length: 0\r\n\r\n");
     let gateway = Gateway::proxy(&origin.url());
     gateway.get("/a?api_key=s3cret&b=1");
     for words in [["cache", "list"].as_slice(), &["cache", "show", "/a"]] {
@@ -400,7 +421,10 @@ fn credentials_in_a_query_are_masked_where_it_is_listed() {
 fn one_address_is_shown_with_its_variants_and_what_would_become_of_them() {
     let origin = Origin::start(|call| {
         let language = call.seen.value("accept-language");
-        call.ok(&format!("Cache-Control: max-age=600\r\nVary: Accept-Language\r\nX-Lang: {language}\r\n"), "x");
+        call.ok(
+            &format!("Cache-Control: max-age=600\r\nVary: Accept-Language\r\nX-Lang: {language}\r\n"),
+            "x",
+        );
     });
     let gateway = Gateway::proxy(&origin.url());
     let show = |url: &str| command(&gateway, &["cache", "show", url]).fine().stdout;
@@ -453,13 +477,19 @@ fn a_list_of_addresses_is_warmed_and_what_was_not_is_told() {
     });
     let gateway = Gateway::proxy(&origin.url());
     let good: String = (0..40).map(|i| format!("/{i}\n")).collect();
-    let good = gateway.folder.write("good.txt", format!("# paths\n\n{good}http://other.test:81/virtual?x=1\n"));
+    let good =
+        gateway.folder.write("good.txt", format!("# paths\n\n{good}http://other.test:81/virtual?x=1\n"));
     let warm = |words: &[&str]| command(&gateway, &[&["cache", "warm"], words].concat());
     let first = warm(&[&good, "--jobs", "4", "--header", "X-Kind: a"]).fine().stdout;
-    assert!(first.starts_with("41 addresses in ") && first.contains(": 0 hit, 41 stored, 0 not stored, 0 failed"), "{first}");
+    assert!(
+        first.starts_with("41 addresses in ") && first.contains(": 0 hit, 41 stored, 0 not stored, 0 failed"),
+        "{first}"
+    );
     let second = warm(&[&good, "--header", "X-Kind: a"]).fine().stdout;
     assert!(second.contains(": 41 hit, 0 stored"), "{second}");
-    assert!(gateway.get_with("/7", "X-Kind: a\r\n").is_hit() && !gateway.get_with("/7", "X-Kind: b\r\n").is_hit());
+    assert!(
+        gateway.get_with("/7", "X-Kind: a\r\n").is_hit() && !gateway.get_with("/7", "X-Kind: b\r\n").is_hit()
+    );
     let hosts = origin.seen().iter().filter(|seen| seen.target() == "/virtual?x=1").count();
     assert_eq!(hosts, 1);
     let stored = command(&gateway, &["cache", "list", "--prefix", "http://other.test/"]).fine().stdout;

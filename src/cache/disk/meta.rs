@@ -114,10 +114,15 @@ impl Meta {
         File::open(dir)?.sync_all()
     }
 
-    /// Adds a purge. The same made earlier is in it; too many become one of everything.
+    /// Adds a purge, in whatever order they come. The same made earlier is in it; too many become one of
+    /// everything.
     pub fn add(&mut self, rule: Arc<Rule>) {
+        if self.rules.iter().any(|known| known.purge.is_total() && known.before >= rule.before) {
+            return;
+        }
         if rule.purge.is_total() {
-            self.rules = vec![rule];
+            self.rules.retain(|known| known.before > rule.before);
+            self.rules.insert(0, rule);
             return;
         }
         // Not that of a soft one: what began between the two went stale at the later.
@@ -127,7 +132,8 @@ impl Meta {
             !(earlier && known.purge == rule.purge)
         });
         if self.rules.len() >= MAX_RULES {
-            self.rules = vec![Arc::new(Rule::new(rule.before, Purge::everything()))];
+            let before = self.rules.iter().map(|known| known.before).fold(rule.before, u64::max);
+            self.rules = vec![Arc::new(Rule::new(before, Purge::everything()))];
         } else {
             self.rules.push(rule);
         }
@@ -236,6 +242,11 @@ mod tests {
         assert_eq!(meta.rules.len(), 2);
         meta.add(Arc::new(Rule::new(9999, Purge::everything())));
         assert_eq!(meta.rules.len(), 1);
+        // Purges that were ordered at once are added in any order.
+        meta.add(rule(10_002, Scope::Path("/a".to_owned())));
+        meta.add(Arc::new(Rule::new(10_001, Purge::everything())));
+        let left: Vec<_> = meta.rules.iter().map(|rule| rule.before).collect();
+        assert_eq!(left, [10_001, 10_002]);
     }
 
     #[test]

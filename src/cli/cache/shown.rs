@@ -17,7 +17,8 @@ pub fn stats(state: &CacheState) -> String {
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:10} {value}");
     };
-    let ratio = lookups.hit_ratio.map_or("nothing was looked up yet".to_owned(), |r| format!("{:.1} %", r * 100.0));
+    let ratio =
+        lookups.hit_ratio.map_or("nothing was looked up yet".to_owned(), |r| format!("{:.1} %", r * 100.0));
     line("hit ratio", ratio);
     line(
         "look-ups",
@@ -145,7 +146,8 @@ fn variant(variant: &Variant) -> String {
         };
         line("asked with", variant.vary.iter().map(field).collect::<Vec<_>>().join("; "));
     }
-    let (here, before) = (answer.age_seconds.saturating_sub(variant.initial_age_ms / 1000), variant.initial_age_ms / 1000);
+    let (here, before) =
+        (answer.age_seconds.saturating_sub(variant.initial_age_ms / 1000), variant.initial_age_ms / 1000);
     line("age", format!("{} s = {before} s when it came + {here} s here", answer.age_seconds));
     line("freshness", freshness(variant));
     line("stale use", stale_use(variant));
@@ -181,7 +183,8 @@ fn freshness(variant: &Variant) -> String {
 
 fn stale_use(variant: &Variant) -> String {
     if variant.never_stale {
-        return "never: the upstream forbids it (`must-revalidate`, `proxy-revalidate` or `s-maxage`)".to_owned();
+        return "never: the upstream forbids it (`must-revalidate`, `proxy-revalidate` or `s-maxage`)"
+            .to_owned();
     }
     format!(
         "{} s while it is renewed, {} s where the upstream fails",
@@ -263,7 +266,10 @@ mod tests {
 
     #[test]
     fn numbers_have_units_that_fit() {
-        assert_eq!([0, 1023, 1024, 1_048_575, 1 << 30].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "1.0 GiB"]);
+        assert_eq!(
+            [0, 1023, 1024, 1_048_575, 1 << 30].map(bytes),
+            ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "1.0 GiB"]
+        );
         assert_eq!([0, 59, 60, 3_661, 90_000, -5].map(span), ["0s", "59s", "1m00s", "1h01m", "1d01h", "-5s"]);
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(share(512, 1024), "512 B of 1.0 KiB (50 %)");

@@ -49,7 +49,10 @@ pub fn warm(args: &Warm, connect: &Connect) -> Result<ExitCode, Diagnostic> {
         .build()
         .map_err(|error| Diagnostic::error(codes::START_FAILED, format!("no runtime: {error}")))?;
     let client = transport::busy_client(TIMEOUT, args.jobs).map_err(|error| {
-        Diagnostic::error(codes::START_FAILED, format!("no client: {}", Failure::from_reqwest(&error).plain()))
+        Diagnostic::error(
+            codes::START_FAILED,
+            format!("no client: {}", Failure::from_reqwest(&error).plain()),
+        )
     })?;
     // Drawn on a terminal alone.
     let bar = ProgressBar::new(lines.len() as u64);
@@ -110,7 +113,8 @@ impl Tally {
     }
 
     fn text(&self, all: usize, took: Duration) -> String {
-        let sum = |reasons: &BTreeMap<String, (usize, String)>| reasons.values().map(|(n, _)| n).sum::<usize>();
+        let sum =
+            |reasons: &BTreeMap<String, (usize, String)>| reasons.values().map(|(n, _)| n).sum::<usize>();
         let mut text = format!(
             "{} in {:.1} s: {} hit, {} stored, {} not stored, {} failed\n",
             plural(all, "address").replace("addresss", "addresses"),
@@ -133,9 +137,7 @@ impl Tally {
 
     fn json(&self) -> serde_json::Value {
         let list = |reasons: &BTreeMap<String, (usize, String)>| {
-            let row = |(reason, (count, first)): (&String, &(usize, String))| {
-                json!({ "reason": reason, "count": count, "first": first })
-            };
+            let row = |(reason, (count, first)): (&String, &(usize, String))| json!({ "reason": reason, "count": count, "first": first });
             reasons.iter().map(row).collect::<Vec<_>>()
         };
         json!({
@@ -189,11 +191,15 @@ fn headers(given: &[String]) -> Result<HeaderMap, Diagnostic> {
 fn listener(connect: &Connect) -> Result<SocketAddr, Diagnostic> {
     let state = connect::running(connect)?.call(Method::GET, "/cache", None)?;
     if state["enabled"] != true {
-        return Err(Diagnostic::error(codes::CACHE_OFF, "the cache is off").help("take `cache: off` out of its configuration and start it again"));
+        return Err(Diagnostic::error(codes::CACHE_OFF, "the cache is off")
+            .help("take `cache: off` out of its configuration and start it again"));
     }
     args::address(state["address"].as_str().unwrap_or_default()).map_err(|error| {
-        Diagnostic::error(codes::GATEWAY_REFUSED, format!("the gateway does not say where it listens: {error}"))
-            .help("name its listener with `--to ADDR`")
+        Diagnostic::error(
+            codes::GATEWAY_REFUSED,
+            format!("the gateway does not say where it listens: {error}"),
+        )
+        .help("name its listener with `--to ADDR`")
     })
 }
 
@@ -234,7 +240,8 @@ async fn call(client: &reqwest::Client, to: SocketAddr, line: &str, headers: &He
 fn judge(status: StatusCode, headers: &HeaderMap) -> Outcome {
     let said = headers.get_all("cache-status").iter().next_back().and_then(|value| value.to_str().ok());
     // The gateway's own member is the last: it is nearest to the caller (RFC 9211, section 2).
-    let own = said.map(|list| list.rsplit(", ").next().unwrap_or(list)).filter(|own| own.starts_with("gatewright"));
+    let own =
+        said.map(|list| list.rsplit(", ").next().unwrap_or(list)).filter(|own| own.starts_with("gatewright"));
     let words: Vec<&str> = own.unwrap_or_default().split("; ").skip(1).collect();
     let has = |word: &str| words.contains(&word);
     let value = |name: &str| {
@@ -266,7 +273,8 @@ mod tests {
     use crate::cache::{NoStore, status};
 
     fn outcome(code: u16, fields: &[(&'static str, &str)]) -> Outcome {
-        let fields = fields.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let fields =
+            fields.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
         judge(StatusCode::from_u16(code).unwrap(), &fields.collect())
     }
 
@@ -276,17 +284,27 @@ mod tests {
             ("gatewright; hit; ttl=3", Outcome::Hit),
             ("up; hit, gatewright; hit; ttl=3; detail=disk", Outcome::Hit),
             ("gatewright; fwd=uri-miss; fwd-status=200; stored", Outcome::Stored),
-            ("up; stored, gatewright; fwd=uri-miss; fwd-status=200; detail=no-store", Outcome::NotStored("no-store".into())),
-            ("gatewright; fwd=bypass; detail=undeclared-query; fwd-status=200", Outcome::NotStored("undeclared-query".into())),
+            (
+                "up; stored, gatewright; fwd=uri-miss; fwd-status=200; detail=no-store",
+                Outcome::NotStored("no-store".into()),
+            ),
+            (
+                "gatewright; fwd=bypass; detail=undeclared-query; fwd-status=200",
+                Outcome::NotStored("undeclared-query".into()),
+            ),
             ("other; hit", Outcome::NotStored("the route does not cache".into())),
         ];
         for (said, expected) in cases {
             assert_eq!(outcome(200, &[("cache-status", said)]), expected, "{said}");
         }
-        let refused = [("proxy-status", "gatewright; error=connection_refused; details=\"upstream-unreachable\"")];
+        let refused =
+            [("proxy-status", "gatewright; error=connection_refused; details=\"upstream-unreachable\"")];
         assert_eq!(outcome(502, &refused), Outcome::Failed("502 (upstream-unreachable)".into()));
         assert_eq!(outcome(404, &[]), Outcome::Failed("404".into()));
-        assert_eq!(outcome(404, &[("cache-status", "gatewright; fwd=uri-miss; fwd-status=404; stored")]), Outcome::Stored);
+        assert_eq!(
+            outcome(404, &[("cache-status", "gatewright; fwd=uri-miss; fwd-status=404; stored")]),
+            Outcome::Stored
+        );
     }
 
     #[test]
