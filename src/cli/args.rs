@@ -290,6 +290,8 @@ pub struct PurgeStored {
     /// Change nothing, only count
     #[arg(long)]
     pub dry_run: bool,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 #[derive(Clone, Debug, Args)]

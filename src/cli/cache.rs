@@ -95,6 +95,7 @@ fn list(gateway: &Running, which: &ListStored) -> Result<ExitCode, Diagnostic> {
 }
 
 fn purge(gateway: &Running, what: &PurgeStored) -> Result<String, Diagnostic> {
+    let json = what.format == Format::Json;
     let what = admin::Purge {
         all: what.all,
         url: what.url.clone(),
@@ -107,7 +108,11 @@ fn purge(gateway: &Running, what: &PurgeStored) -> Result<String, Diagnostic> {
         soft: what.soft,
         dry_run: what.dry_run,
     };
-    let done: admin::Purged = read(gateway.call(Method::POST, "/cache/purge", Some(&json!(what)))?)?;
+    let answer = gateway.call(Method::POST, "/cache/purge", Some(&json!(what)))?;
+    if json {
+        return Ok(pretty(&answer));
+    }
+    let done: admin::Purged = read(answer)?;
     let answers = plural(usize::try_from(done.answers).unwrap_or(usize::MAX), "answer");
     let verb = match (what.dry_run, what.soft) {
         (true, _) => "would purge",

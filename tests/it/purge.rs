@@ -158,6 +158,8 @@ fn a_purge_in_every_scope_holds_at_once_and_after_a_restart() {
         let would = purge(&gateway, scope, &["--dry-run"]).fine().stdout;
         let answers = if expected.len() == 1 { "answer" } else { "answers" };
         assert_eq!(would, format!("would purge {} {answers}\n", expected.len()), "{scope:?}");
+        let would = purge(&gateway, scope, &["--dry-run", "--format", "json"]).fine().json();
+        assert_eq!(would["answers"], expected.len(), "{scope:?}");
         purge(&gateway, scope, &[]).fine();
         assert_eq!(gone(&gateway), *expected, "{scope:?}");
     }

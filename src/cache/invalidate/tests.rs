@@ -364,6 +364,32 @@ async fn many_purges_are_carried_out_on_disk_and_forgotten() {
     }
 }
 
+#[tokio::test]
+async fn what_began_before_a_purge_is_not_seen_in_memory_after_it() {
+    let (cache, ask) = (memory_only(), Ask::get("/x"));
+    let key = crate::cache::key::Key::shared(&ask.request(), cache.inner.seed).unwrap();
+    let epochs = &cache.inner.epochs;
+    let kept = || {
+        fill(&cache, &ask, 200, &[FRESH, ("cache-tag", "t")], b"x").unwrap();
+        Arc::clone(&cache.inner.memory.get(&key).unwrap().variants()[0])
+    };
+    let tag = Purge::hard(None, Scope::Tags(vec!["t".to_owned()]));
+    for purge in [tag.clone(), Purge::everything(), tag.softly(NOW)] {
+        let late = kept();
+        forget_memory(&cache);
+        cache.apply(purge.clone()).await.unwrap();
+        // Its fill, or its read from disk, ends only now.
+        assert!(!cache.inner.memory.insert(&key, &late, epochs), "{purge:?}");
+        let read = vec![late.with_body(late.body.clone())];
+        assert!(cache.inner.memory.merge(&key, read, epochs).is_none(), "{purge:?}");
+        assert!(cache.inner.memory.get(&key).is_none(), "{purge:?}");
+        // Its bytes come from a file while another is stored in its place.
+        let next = kept();
+        cache.inner.memory.exchange(&key, &late, &late, epochs);
+        assert!(Arc::ptr_eq(&next, &cache.inner.memory.get(&key).unwrap().variants()[0]));
+    }
+}
+
 /// The counter that stands for what the upstream has now.
 struct Origin(AtomicU64);
 
