@@ -49,6 +49,12 @@ impl Epochs {
         self.slot(place).load(Ordering::Acquire) <= since
     }
 
+    /// Whether what began at `since` for `place` and ends now surely still counts.
+    #[must_use]
+    pub fn unbroken(&self, place: u64, since: u64) -> bool {
+        self.valid(place, since) && self.floor.load(Ordering::SeqCst) <= since
+    }
+
     /// Whether purges leave a response as it is that is in no tier yet.
     #[must_use]
     pub fn spares(&self, key: &Key, entry: &Entry) -> bool {
@@ -115,7 +121,8 @@ mod tests {
         let epochs = Epochs::new(8, 0);
         let before = epochs.now();
         epochs.issue(Purge::everything());
-        assert!((0..20).all(|place| epochs.valid(place, before)));
+        assert!((0..20).all(|place| !epochs.unbroken(place, before) && epochs.valid(place, before)));
+        assert!(epochs.unbroken(3, epochs.now()));
         let headers = http::HeaderMap::new();
         assert_eq!(epochs.fate(&Facts::new(b"", &headers), before), Fate::Gone);
         assert_eq!(epochs.fate(&Facts::new(b"", &headers), epochs.now()), Fate::Kept);

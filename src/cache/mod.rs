@@ -190,7 +190,8 @@ impl Inner {
 
     /// Whether nothing was invalidated or purged since a response began that is in no tier yet.
     fn is_untouched(&self, key: &key::Key, entry: &entry::Entry) -> bool {
-        self.epochs.valid(key.place, entry.since) && self.epochs.spares(key, entry)
+        self.epochs.unbroken(key.place, entry.since)
+            || (self.epochs.valid(key.place, entry.since) && self.epochs.spares(key, entry))
     }
 
     /// Takes bytes from the budget of fills.

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::{
     cli::{
         args::{self, Connect, Format, Warm},
-        connect, exit, out,
+        connect, exit, out, say,
     },
     diagnostic::{Diagnostic, codes, render::plural},
     provider::source::reason,
@@ -158,7 +158,7 @@ fn read(path: &Path) -> Result<String, Diagnostic> {
     let read = if path == Path::new("-") {
         let input = std::io::stdin();
         if input.is_terminal() {
-            eprintln!("reading addresses from standard input, one a line; Ctrl-D ends them");
+            say("reading addresses from standard input, one a line; Ctrl-D ends them");
         }
         input.lock().take(MAX_LIST + 1).read_to_string(&mut text)
     } else {
