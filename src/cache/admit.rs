@@ -33,8 +33,8 @@ impl Cache {
         Moment(self.inner.epochs.now())
     }
 
-    /// Whether the upstream's response may be stored, judged by its head. The caller tees its body into
-    /// the [`Fill`]. A HEAD's answer is not stored, but renews or outdates the GET's (RFC 9111, 4.3.5).
+    /// Whether the upstream's response may be stored, judged by its head. The caller reads its body
+    /// through the [`Fill`]. A HEAD's answer is not stored, but renews or outdates the GET's (RFC 9111, 4.3.5).
     pub fn admit(
         &self,
         request: &CacheRequest<'_>,
@@ -105,7 +105,7 @@ impl Inner {
         hit.now_ms = request.now_ms.max(times.received_ms);
         let body = match &hit.body {
             HitBody::Bytes(bytes) => Stored::Bytes(bytes.clone()),
-            HitBody::File(_) => hit.stored().clone(),
+            HitBody::File(_) | HitBody::Arriving(_) => hit.stored().clone(),
         };
         match renewed(request, &entry, new, times) {
             Ok(storable) => {

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use crate::exchange::Body;
 
 use super::{
+    arrival::Reader,
     conditional,
     control::Validate,
     directives::RequestDirectives,
@@ -18,7 +19,7 @@ use super::{
     entry::{Entry, Stored},
     range::{self, Wanted},
     request::CacheRequest,
-    status::{self, CACHE_STATUS},
+    status::{self, CACHE_STATUS, Forwarded},
 };
 
 /// Fields that describe a body and do not stand in a 304 (RFC 9110, 15.4.5).
@@ -41,17 +42,20 @@ pub enum Origin {
     Error,
     /// The upstream has just validated it.
     Validated(Validate),
+    /// From another request's fetch, which this one waited for.
+    Collapsed(Forwarded),
 }
 
 /// The bytes of a hit.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum HitBody {
     Bytes(Bytes),
     File(OpenBody),
+    Arriving(Reader),
 }
 
 /// A stored response that was found for a request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Hit {
     pub(super) entry: Arc<Entry>,
     /// Whether it lies in the principal's own store.
@@ -84,7 +88,13 @@ impl Hit {
     /// Whether a validation makes it fresh again, so that others do well to wait for it.
     #[must_use]
     pub fn is_renewable(&self) -> bool {
-        !self.entry.policy.always_validate
+        self.entry.policy.lifetime_ms > 0 && !self.entry.policy.always_validate
+    }
+
+    /// Whether it answers others as it is.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.entry.policy.ttl_ms(self.now_ms) > 0 && !self.entry.policy.always_validate
     }
 
     /// The fields that validate it, to be put in place of the client's own `If-None-Match` and
@@ -94,13 +104,14 @@ impl Hit {
         conditional::validators(&self.entry.headers)
     }
 
-    /// The hit once more, when it may stand in for an upstream that failed: no connection, a timeout, or
-    /// a 500, 502, 503 or 504 (RFC 5861, 4).
-    #[must_use]
-    pub fn on_error(mut self, request: &CacheRequest<'_>) -> Option<Self> {
+    /// The hit once more, to stand in for an upstream that failed (no connection, a timeout, or a 500, 502,
+    /// 503 or 504), if it may (RFC 5861, 4); else as it was.
+    pub fn on_error(self, request: &CacheRequest<'_>) -> Result<Self, Self> {
         let asked = RequestDirectives::parse(request.headers);
-        self.origin = Origin::Error;
-        self.entry.policy.usable_on_error(&asked, request.options, request.now_ms).then_some(self)
+        match self.entry.policy.usable_on_error(&asked, request.options, request.now_ms) {
+            true => Ok(Self { origin: Origin::Error, ..self }),
+            false => Err(self),
+        }
     }
 
     /// The answer to `request`: 304 if its conditions say so, 206 for a single range, without a body for
@@ -119,17 +130,20 @@ impl Hit {
             }
             return response(StatusCode::NOT_MODIFIED, headers, Body::Empty);
         }
-        let length = self.entry.body.size();
+        let length = self.length();
         if request.method == Method::HEAD {
-            if self.entry.status != StatusCode::NO_CONTENT {
+            if let Some(length) = length.filter(|_| self.entry.status != StatusCode::NO_CONTENT) {
                 headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
             }
             return response(self.entry.status, headers, Body::Empty);
         }
-        let wanted = match ok && request.headers.contains_key(header::RANGE) {
-            true => range::wanted(request.headers, &self.entry.headers, length),
-            false => Wanted::Whole,
+        // Where the length is not known yet, a range is answered with the whole (RFC 9110, 14.2).
+        let length = length.filter(|_| ok && request.headers.contains_key(header::RANGE));
+        let wanted = match length {
+            Some(length) => range::wanted(request.headers, &self.entry.headers, length),
+            None => Wanted::Whole,
         };
+        let length = length.unwrap_or_default();
         match wanted {
             Wanted::Whole => response(self.entry.status, headers, self.body.whole()),
             Wanted::Part(start, end) => {
@@ -147,6 +161,14 @@ impl Hit {
         }
     }
 
+    /// Bytes of the whole, where that is known.
+    fn length(&self) -> Option<u64> {
+        match &self.body {
+            HitBody::Arriving(reader) => reader.total(),
+            HitBody::Bytes(_) | HitBody::File(_) => Some(self.entry.body.size()),
+        }
+    }
+
     fn cache_status(&self) -> HeaderValue {
         let ttl = self.entry.policy.ttl_ms(self.now_ms).div_euclid(1000);
         let before = self.entry.before.as_deref();
@@ -156,6 +178,7 @@ impl Hit {
             Origin::Stale => status::hit(before, ttl, Some("stale")),
             Origin::Error => status::hit(before, ttl, Some("stale-if-error")),
             Origin::Validated(why) => status::validated(before, why, ttl),
+            Origin::Collapsed(why) => status::collapsed(before, why, self.entry.status),
         }
     }
 
@@ -170,6 +193,7 @@ impl HitBody {
         match self {
             Self::Bytes(bytes) => Body::from(bytes),
             Self::File(open) => open.stream(0, u64::MAX),
+            Self::Arriving(reader) => Body::Stream(Box::pin(reader)),
         }
     }
 
@@ -178,6 +202,7 @@ impl HitBody {
             // The range was cut to the length, and bytes in memory are shorter than `usize`.
             Self::Bytes(bytes) => Body::from(bytes.slice(start as usize..end as usize)),
             Self::File(open) => open.stream(start, end),
+            Self::Arriving(reader) => Body::Stream(Box::pin(reader.part(start, end))),
         }
     }
 }

@@ -24,7 +24,7 @@ type Bytes = SmallVec<[u8; 256]>;
 /// A key with its hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     /// Names the stored resource.
     pub id: u128,
     /// Names host and path alone: an unsafe method invalidates all that lies there.

@@ -51,6 +51,13 @@ impl Cache {
     /// polled and nothing was allocated. Only where the disk may know more does it wait, and never
     /// longer than the disk tier's deadline.
     pub async fn lookup(&self, request: &CacheRequest<'_>) -> Lookup {
+        let lookup = self.find(request).await;
+        self.inner.count(&lookup);
+        lookup
+    }
+
+    /// The same, uncounted: for a request that was counted before.
+    pub(super) async fn find(&self, request: &CacheRequest<'_>) -> Lookup {
         let asked = RequestDirectives::parse(request.headers);
         let lookup = match bypass(request) {
             Some(bypass) => Lookup::Bypass(bypass),
@@ -63,9 +70,7 @@ impl Cache {
                 Err(bypass) => Lookup::Bypass(bypass),
             },
         };
-        let lookup = only_if_cached(lookup, request, &asked);
-        self.inner.count(&lookup);
-        lookup
+        only_if_cached(lookup, request, &asked)
     }
 }
 
@@ -240,7 +245,7 @@ fn bypass(request: &CacheRequest<'_>) -> Option<Bypass> {
     }
 }
 
-fn decide(
+pub(super) fn decide(
     request: &CacheRequest<'_>,
     asked: &RequestDirectives,
     (own, since): (bool, u64),

@@ -35,6 +35,7 @@ pub mod range;
 pub mod vary;
 
 mod admit;
+mod arrival;
 pub mod collapse;
 mod invalidate;
 mod lookup;
@@ -50,7 +51,7 @@ pub mod status;
 pub mod store;
 
 pub use admit::Moment;
-pub use collapse::{Flight, Turn, Wait};
+pub use collapse::{Flight, Followers, Outcome, Pass, Turn};
 pub use control::{NoStore, Validate};
 pub use fill::Fill;
 pub use freshness::Times;

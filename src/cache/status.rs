@@ -1,5 +1,7 @@
 //! `Cache-Status` (RFC 9211).
 
+use std::borrow::Cow;
+
 use http::{HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
@@ -23,6 +25,15 @@ pub enum Forwarded {
 }
 
 impl Forwarded {
+    fn text(self) -> Cow<'static, str> {
+        match self {
+            Self::Miss(miss) => miss.as_str().into(),
+            Self::Validate(why) => word(why).into(),
+            Self::Bypass(Bypass::Method) => "method".into(),
+            Self::Bypass(bypass) => format!("bypass; detail={}", bypass.as_str()).into(),
+        }
+    }
+
     /// The reason that lies in a look-up which needs the upstream.
     #[must_use]
     pub fn of(lookup: &Lookup) -> Option<Self> {
@@ -38,19 +49,29 @@ impl Forwarded {
 /// The member of a forwarded request: `gatewright; fwd=uri-miss; fwd-status=200; stored`. `stored` is
 /// what became of the response; `None` when there was no question of storing it.
 #[must_use]
-pub fn forwarded(why: Forwarded, status: StatusCode, stored: Option<Result<(), NoStore>>) -> HeaderValue {
-    let why = match why {
-        Forwarded::Miss(miss) => miss.as_str().to_owned(),
-        Forwarded::Validate(why) => word(why).to_owned(),
-        Forwarded::Bypass(Bypass::Method) => "method".to_owned(),
-        Forwarded::Bypass(bypass) => format!("bypass; detail={}", bypass.as_str()),
-    };
+pub fn forwarded(
+    why: Forwarded,
+    status: StatusCode,
+    stored: Option<Result<(), NoStore>>,
+    waited: bool,
+) -> HeaderValue {
+    let why = why.text();
     let stored = match stored {
         Some(Ok(())) => "; stored".to_owned(),
         Some(Err(reason)) if !why.contains("detail=") => format!("; detail={}", reason.as_str()),
         Some(Err(_)) | None => String::new(),
     };
-    value(format!("{NAME}; fwd={why}; fwd-status={}{stored}", status.as_u16()).as_bytes())
+    // RFC 9211, 2.6: it waited for another request's answer, in vain.
+    let waited = if waited { "; collapsed=?0" } else { "" };
+    value(format!("{NAME}; fwd={why}; fwd-status={}{stored}{waited}", status.as_u16()).as_bytes())
+}
+
+/// The member of an answer taken from another request's fetch: `gatewright; fwd=uri-miss; fwd-status=200;
+/// collapsed`.
+#[must_use]
+pub fn collapsed(before: Option<&[u8]>, why: Forwarded, status: StatusCode) -> HeaderValue {
+    let own = format!("{NAME}; fwd={}; fwd-status={}; collapsed", why.text(), status.as_u16());
+    behind(before, own.as_bytes())
 }
 
 /// The member of an answer from the store: `gatewright; hit; ttl=30`. `before` is what the upstream's
@@ -75,13 +96,17 @@ pub fn hit(before: Option<&[u8]>, ttl_s: i64, detail: Option<&str>) -> HeaderVal
 /// The member of a stored response that the upstream has just validated.
 #[must_use]
 pub fn validated(before: Option<&[u8]>, why: Validate, ttl_s: i64) -> HeaderValue {
+    behind(before, format!("{NAME}; fwd={}; fwd-status=304; stored; ttl={ttl_s}", word(why)).as_bytes())
+}
+
+/// The own member behind those of the upstream's caches.
+fn behind(before: Option<&[u8]>, own: &[u8]) -> HeaderValue {
     let mut text = Text::new();
     if let Some(before) = before {
         text.extend_from_slice(before);
         text.extend_from_slice(b", ");
     }
-    let own = format!("{NAME}; fwd={}; fwd-status=304; stored; ttl={ttl_s}", word(why));
-    text.extend_from_slice(own.as_bytes());
+    text.extend_from_slice(own);
     value(&text)
 }
 
@@ -106,20 +131,29 @@ mod tests {
     fn each_outcome_has_its_words() {
         let miss = Forwarded::Miss(Miss::Uri);
         assert_eq!(
-            forwarded(miss, StatusCode::OK, Some(Ok(()))),
+            forwarded(miss, StatusCode::OK, Some(Ok(())), false),
             "gatewright; fwd=uri-miss; fwd-status=200; stored"
         );
         assert_eq!(
-            forwarded(miss, StatusCode::OK, Some(Err(NoStore::Private))),
-            "gatewright; fwd=uri-miss; fwd-status=200; detail=private"
+            forwarded(miss, StatusCode::OK, Some(Err(NoStore::Private)), true),
+            "gatewright; fwd=uri-miss; fwd-status=200; detail=private; collapsed=?0"
         );
         assert_eq!(
-            forwarded(Forwarded::Bypass(Bypass::Method), StatusCode::CREATED, None),
+            forwarded(Forwarded::Bypass(Bypass::Method), StatusCode::CREATED, None, false),
             "gatewright; fwd=method; fwd-status=201"
         );
         assert_eq!(
-            forwarded(Forwarded::Bypass(Bypass::Disabled), StatusCode::OK, Some(Err(NoStore::Disabled))),
+            forwarded(
+                Forwarded::Bypass(Bypass::Disabled),
+                StatusCode::OK,
+                Some(Err(NoStore::Disabled)),
+                false
+            ),
             "gatewright; fwd=bypass; detail=disabled; fwd-status=200"
+        );
+        assert_eq!(
+            collapsed(Some(b"up; hit"), miss, StatusCode::OK),
+            "up; hit, gatewright; fwd=uri-miss; fwd-status=200; collapsed"
         );
         assert_eq!(hit(None, 30, None), "gatewright; hit; ttl=30");
         assert_eq!(

@@ -22,6 +22,7 @@ mod upstreams;
 // what stands around it
 mod browser;
 mod cache;
+mod collapse;
 mod demo;
 mod docs;
 mod keys;
