@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const CUT_OFF: u64 = u64::MAX;
 
 /// A body under way.
-pub(super) struct Arrival {
+pub struct Arrival {
     state: Mutex<State>,
     bell: Arc<Bell>,
     /// [`super::key::Key::place`] of what it is stored as.
@@ -181,23 +181,24 @@ impl State {
     fn take(&mut self, data: &[u8]) {
         let more = data.len() as u64;
         if let Keeping::Storing(fill) = &self.keeping {
-            if fill.takes(self.kept.len() + more) && self.taken.grow(more) {
+            let fits = fill.takes(self.kept.len() + more);
+            if fits && self.taken.grow(more) {
                 self.kept.push(data);
                 if fill.expected == Some(self.kept.len()) {
                     self.store();
                 }
                 return;
             }
-            self.keeping = Keeping::Window;
-        }
-        if matches!(self.keeping, Keeping::Stored) {
-            return;
+            let given_up = std::mem::replace(&mut self.keeping, Keeping::Window);
+            if let (Keeping::Storing(fill), false) = (given_up, fits) {
+                fill.refuse();
+            }
         }
         // The one who asked is at the front and has these bytes.
-        if self.readers.iter().flatten().count() > 1 {
-            self.kept.push(data);
-        } else {
-            self.kept.pass(more);
+        match self.keeping {
+            Keeping::Window if self.readers.iter().flatten().count() > 1 => self.kept.push(data),
+            Keeping::Window => self.kept.pass(more),
+            Keeping::Storing(_) | Keeping::Stored => {}
         }
     }
 
@@ -264,7 +265,7 @@ impl State {
 }
 
 /// One client's view of an arriving body, or of a part of it.
-pub(super) struct Reader {
+pub struct Reader {
     arrival: Arc<Arrival>,
     slot: usize,
     at: u64,

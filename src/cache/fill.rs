@@ -15,9 +15,10 @@ use super::{
     control::Storable,
     entry::{Entry, Stored},
     key::Key,
+    range::Extent,
     stats::CacheStats,
 };
-use crate::exchange::{Body, StreamBody};
+use crate::exchange::{self, Body, StreamBody};
 
 /// A response that is being stored.
 pub struct Fill {
@@ -39,6 +40,8 @@ struct Parts {
     since: u64,
     /// What those who join while it arrives are given as its head.
     head: Option<Arc<Entry>>,
+    /// The part of the whole that the body is.
+    part: Option<Extent>,
 }
 
 impl Fill {
@@ -51,14 +54,24 @@ impl Fill {
         expected: Option<u64>,
         limit: u64,
     ) -> Self {
-        let parts = Box::new(Parts { key, storable, status, since, head: None });
+        let parts = Box::new(Parts { key, storable, status, since, head: None, part: None });
         Self { inner, parts: Some(parts), expected, limit, flight: None }
+    }
+
+    /// The body is a part of the whole that the head is about.
+    #[must_use]
+    pub(super) fn of_part(mut self, extent: Extent) -> Self {
+        if let Some(parts) = &mut self.parts {
+            parts.part = Some(extent);
+        }
+        self
     }
 
     /// Stores the response while its body is read.
     #[must_use]
     pub fn through(self, source: StreamBody) -> Body {
-        Arrival::begin(self, source, 0)
+        let start = self.parts.as_ref().and_then(|parts| parts.part).map_or(0, |part| part.start);
+        Arrival::begin(self, source, start)
     }
 
     /// Lets others read it while it arrives; only what is [`Self::is_reusable`] does them any good.
@@ -80,6 +93,13 @@ impl Fill {
     /// Whether a body of `length` bytes can be stored.
     pub(super) fn takes(&self, length: u64) -> bool {
         length <= self.limit && self.expected.is_none_or(|expected| length <= expected)
+    }
+
+    /// Its body is too large after all, and so will the next one be.
+    pub(super) fn refuse(mut self) {
+        if let Some(flight) = self.flight.take() {
+            flight.pass(exchange::now_ms());
+        }
     }
 
     /// Tells those who wait that it arrives here.
@@ -107,7 +127,10 @@ impl Fill {
             return false;
         }
         let Some(parts) = self.parts.take() else { return false };
-        let Parts { key, storable, status, since, .. } = *parts;
+        let Parts { key, storable, status, since, part, .. } = *parts;
+        if let Some(extent) = part {
+            return self.inner.store_part(&key, storable, extent, body, since);
+        }
         let entry = Arc::new(Entry::new(storable, status, Stored::Bytes(body), since));
         self.inner.store(&key, &entry, true)
     }

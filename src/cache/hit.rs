@@ -44,6 +44,8 @@ pub enum Origin {
     Validated(Validate),
     /// From another request's fetch, which this one waited for.
     Collapsed(Forwarded),
+    /// In part; the upstream has just sent the rest.
+    Mended,
 }
 
 /// The bytes of a hit.
@@ -52,6 +54,8 @@ pub(super) enum HitBody {
     Bytes(Bytes),
     File(OpenBody),
     Arriving(Reader),
+    /// Just what is asked for.
+    Exact(Bytes),
 }
 
 /// A stored response that was found for a request.
@@ -118,6 +122,11 @@ impl Hit {
     /// HEAD.
     #[must_use]
     pub fn respond(self, request: &CacheRequest<'_>) -> Response<Body> {
+        self.respond_with(request, None)
+    }
+
+    /// The same, where just the bytes that are asked for come from elsewhere.
+    pub(super) fn respond_with(self, request: &CacheRequest<'_>, exact: Option<Body>) -> Response<Body> {
         let mut headers = self.entry.headers.clone();
         headers.insert(header::AGE, HeaderValue::from(self.age_s()));
         headers.insert(CACHE_STATUS, self.cache_status());
@@ -145,11 +154,12 @@ impl Hit {
         };
         let length = length.unwrap_or_default();
         match wanted {
-            Wanted::Whole => response(self.entry.status, headers, self.body.whole()),
+            Wanted::Whole => response(self.entry.status, headers, exact.unwrap_or_else(|| self.body.whole())),
             Wanted::Part(start, end) => {
                 headers.insert(header::CONTENT_RANGE, text(format!("bytes {start}-{}/{length}", end - 1)));
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start));
-                response(StatusCode::PARTIAL_CONTENT, headers, self.body.part(start, end))
+                let body = exact.unwrap_or_else(|| self.body.part(start, end));
+                response(StatusCode::PARTIAL_CONTENT, headers, body)
             }
             Wanted::Unsatisfiable => {
                 for name in &NOT_IN_304 {
@@ -165,7 +175,7 @@ impl Hit {
     fn length(&self) -> Option<u64> {
         match &self.body {
             HitBody::Arriving(reader) => reader.total(),
-            HitBody::Bytes(_) | HitBody::File(_) => Some(self.entry.body.size()),
+            HitBody::Bytes(_) | HitBody::File(_) | HitBody::Exact(_) => Some(self.entry.body.size()),
         }
     }
 
@@ -178,6 +188,7 @@ impl Hit {
             Origin::Stale => status::hit(before, ttl, Some("stale")),
             Origin::Error => status::hit(before, ttl, Some("stale-if-error")),
             Origin::Validated(why) => status::validated(before, why, ttl),
+            Origin::Mended => status::mended(before, ttl),
             Origin::Collapsed(why) => status::collapsed(before, why, self.entry.status),
         }
     }
@@ -191,7 +202,7 @@ impl Hit {
 impl HitBody {
     fn whole(self) -> Body {
         match self {
-            Self::Bytes(bytes) => Body::from(bytes),
+            Self::Bytes(bytes) | Self::Exact(bytes) => Body::from(bytes),
             Self::File(open) => open.stream(0, u64::MAX),
             Self::Arriving(reader) => Body::Stream(Box::pin(reader)),
         }
@@ -203,6 +214,7 @@ impl HitBody {
             Self::Bytes(bytes) => Body::from(bytes.slice(start as usize..end as usize)),
             Self::File(open) => open.stream(start, end),
             Self::Arriving(reader) => Body::Stream(Box::pin(reader.part(start, end))),
+            Self::Exact(bytes) => Body::from(bytes),
         }
     }
 }

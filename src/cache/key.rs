@@ -24,7 +24,7 @@ type Bytes = SmallVec<[u8; 256]>;
 /// A key with its hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    pub(super) bytes: Bytes,
+    bytes: Bytes,
     /// Names the stored resource.
     pub id: u128,
     /// Names host and path alone: an unsafe method invalidates all that lies there.
@@ -67,6 +67,15 @@ impl Key {
         let mut bytes = self.bytes.clone();
         bytes.push(b'P');
         part(&mut bytes, principal);
+        let id = xxh3_128_with_seed(&bytes, seed);
+        Self { bytes, id, place: self.place }
+    }
+
+    /// The same resource where parts of its response are kept.
+    #[must_use]
+    pub fn of_parts(&self, seed: u64) -> Self {
+        let mut bytes = self.bytes.clone();
+        bytes.push(b'R');
         let id = xxh3_128_with_seed(&bytes, seed);
         Self { bytes, id, place: self.place }
     }

@@ -36,12 +36,12 @@ impl Keyed {
     }
 
     /// The stores that may answer, and whether each is the principal's own.
-    fn stores(&self) -> impl Iterator<Item = (&Key, bool)> {
+    pub(super) fn stores(&self) -> impl Iterator<Item = (&Key, bool)> {
         self.own.iter().map(|key| (key, true)).chain(std::iter::once((&self.shared, false)))
     }
 
     /// Whether only responses that say so may come from a store.
-    fn only_shareable(&self, own: bool) -> bool {
+    pub(super) fn only_shareable(&self, own: bool) -> bool {
         !own && self.caller != Caller::Anyone
     }
 }
@@ -59,16 +59,19 @@ impl Cache {
     /// The same, uncounted: for a request that was counted before.
     pub(super) async fn find(&self, request: &CacheRequest<'_>) -> Lookup {
         let asked = RequestDirectives::parse(request.headers);
-        let lookup = match bypass(request) {
-            Some(bypass) => Lookup::Bypass(bypass),
-            None => match Keyed::of(request, self.inner.seed) {
-                Ok(keyed) => match self.inner.in_memory(request, &keyed, &asked) {
+        let lookup = match bypass(request).map_or_else(|| Keyed::of(request, self.inner.seed), Err) {
+            Ok(keyed) => {
+                let lookup = match self.inner.in_memory(request, &keyed, &asked) {
                     Found::Lookup(lookup) => lookup,
                     // Boxed, so that the future of a hit stays small.
                     found => Box::pin(self.inner.on_disk(request, &keyed, &asked, found)).await,
-                },
-                Err(bypass) => Lookup::Bypass(bypass),
-            },
+                };
+                match lookup {
+                    Lookup::Miss(miss) => self.inner.in_parts(request, &keyed, miss),
+                    lookup => lookup,
+                }
+            }
+            Err(bypass) => Lookup::Bypass(bypass),
         };
         only_if_cached(lookup, request, &asked)
     }
@@ -97,7 +100,7 @@ impl Inner {
                             let body = HitBody::Bytes(bytes.clone());
                             Found::Lookup(decide(request, asked, (own, since), entry, body, Origin::Memory))
                         }
-                        Stored::File(_) => Found::File(own, Arc::clone(entry)),
+                        Stored::File(_) | Stored::Parts(_) => Found::File(own, Arc::clone(entry)),
                     };
                 }
                 Err(Unselected::Nothing) => {}
@@ -181,7 +184,7 @@ impl Inner {
         let (file, disk) = match (&entry.body, &self.disk) {
             (Stored::Bytes(bytes), _) => return Some((Arc::clone(entry), HitBody::Bytes(bytes.clone()))),
             (Stored::File(file), Some(disk)) => (file, disk),
-            (Stored::File(_), None) => return None,
+            (Stored::File(_), None) | (Stored::Parts(_), _) => return None,
         };
         let since = self.epochs.now();
         match disk.open_body(file, self.memory.largest()).await {
@@ -222,7 +225,7 @@ impl Inner {
                 _ => &self.stats.hits_memory,
             },
             Lookup::Stale(..) => &self.stats.stale,
-            Lookup::Miss(_) | Lookup::NotCached => &self.stats.misses,
+            Lookup::Miss(_) | Lookup::Partial(_) | Lookup::NotCached => &self.stats.misses,
             Lookup::Bypass(_) => &self.stats.bypasses,
         };
         CacheStats::add(counter);
@@ -277,7 +280,9 @@ pub(super) fn decide(
 fn only_if_cached(lookup: Lookup, request: &CacheRequest<'_>, asked: &RequestDirectives) -> Lookup {
     let honoured = request.options.request_directives == RequestDirectiveMode::Honour;
     match lookup {
-        Lookup::Miss(_) | Lookup::Stale(..) if asked.only_if_cached && honoured => Lookup::NotCached,
+        Lookup::Miss(_) | Lookup::Partial(_) | Lookup::Stale(..) if asked.only_if_cached && honoured => {
+            Lookup::NotCached
+        }
         lookup => lookup,
     }
 }

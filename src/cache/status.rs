@@ -39,6 +39,7 @@ impl Forwarded {
     pub fn of(lookup: &Lookup) -> Option<Self> {
         match lookup {
             Lookup::Miss(miss) => Some(Self::Miss(*miss)),
+            Lookup::Partial(_) => Some(Self::Miss(Miss::Partial)),
             Lookup::Stale(_, why) => Some(Self::Validate(*why)),
             Lookup::Bypass(bypass) => Some(Self::Bypass(*bypass)),
             Lookup::Fresh(_) | Lookup::Revalidating(..) | Lookup::NotCached => None,
@@ -97,6 +98,13 @@ pub fn hit(before: Option<&[u8]>, ttl_s: i64, detail: Option<&str>) -> HeaderVal
 #[must_use]
 pub fn validated(before: Option<&[u8]>, why: Validate, ttl_s: i64) -> HeaderValue {
     behind(before, format!("{NAME}; fwd={}; fwd-status=304; stored; ttl={ttl_s}", word(why)).as_bytes())
+}
+
+/// The member of a stored part that the upstream has just completed: `gatewright; fwd=partial;
+/// fwd-status=206; stored; ttl=60`.
+#[must_use]
+pub fn mended(before: Option<&[u8]>, ttl_s: i64) -> HeaderValue {
+    behind(before, format!("{NAME}; fwd=partial; fwd-status=206; stored; ttl={ttl_s}").as_bytes())
 }
 
 /// The own member behind those of the upstream's caches.

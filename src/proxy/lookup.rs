@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, Response, header, request::Parts};
 
 use crate::{
     cache::{
-        Bypass, Cache, CacheRequest, Flight, Followers, Hit, Lookup as Found, Moment, Outcome, Pass, Turn,
-        Validate, status::Forwarded,
+        Bypass, Cache, CacheRequest, Flight, Followers, Hit, Lookup as Found, Mend, Miss, Moment, Outcome,
+        Pass, Turn, Validate, status::Forwarded,
     },
     exchange::{self, Body},
     gateway::{Live, Route},
@@ -69,6 +69,7 @@ pub struct Standing {
     pub(super) moment: Moment,
     pub(super) sent_ms: u64,
     pub(super) stale: Option<Hit>,
+    pub(super) mend: Option<Box<Mend>>,
     pub(super) role: Role,
 }
 
@@ -196,12 +197,13 @@ fn looked<'a>(
     purpose: Purpose,
     role: Role,
 ) -> (&'static str, Result<Looked<'a>, Problem>) {
-    let needs = |why, stale| {
+    let needs = |why, stale, mend| {
         let followers = match &role {
             Role::Lead(flight) => Some(flight.followers()),
             Role::Pass(_) | Role::Alone { .. } => None,
         };
-        let standing = Standing { why, moment: cache.moment(), sent_ms: exchange::now_ms(), stale, role };
+        let (moment, sent_ms) = (cache.moment(), exchange::now_ms());
+        let standing = Standing { why, moment, sent_ms, stale, mend, role };
         match followers {
             Some(followers) => Looked::Leading(standing, followers),
             None => Looked::Unanswered(Lookup { asked: Some(Asked { cache, request, standing }) }),
@@ -210,7 +212,7 @@ fn looked<'a>(
     let (word, looked) = match found {
         Found::Fresh(hit) => ("hit", Looked::Answered(hit.respond(&request))),
         Found::Revalidating(hit, _) if purpose == Purpose::Renew => {
-            ("validate", needs(Forwarded::Validate(Validate::Stale), Some(hit)))
+            ("validate", needs(Forwarded::Validate(Validate::Stale), Some(hit), None))
         }
         Found::Revalidating(hit, true) => ("stale", Looked::Renewing(hit.respond(&request))),
         Found::Revalidating(hit, false) => ("stale", Looked::Answered(hit.respond(&request))),
@@ -218,9 +220,10 @@ fn looked<'a>(
             let detail = "the request takes only a stored answer, and none is fit";
             return ("not-cached", Err(Problem::new(&problem::NOT_CACHED, detail)));
         }
-        Found::Stale(hit, why) => ("validate", needs(Forwarded::Validate(why), Some(hit))),
-        Found::Miss(miss) => ("miss", needs(Forwarded::Miss(miss), None)),
-        Found::Bypass(bypass) => ("bypass", needs(Forwarded::Bypass(bypass), None)),
+        Found::Stale(hit, why) => ("validate", needs(Forwarded::Validate(why), Some(hit), None)),
+        Found::Partial(mend) => ("partial", needs(Forwarded::Miss(Miss::Partial), None, Some(mend))),
+        Found::Miss(miss) => ("miss", needs(Forwarded::Miss(miss), None, None)),
+        Found::Bypass(bypass) => ("bypass", needs(Forwarded::Bypass(bypass), None, None)),
     };
     (word, Ok(looked))
 }
@@ -240,15 +243,21 @@ impl<'a> Lookup<'a> {
         Self { asked: asked.map(|(cache, request)| Asked { cache, request, standing }) }
     }
 
-    /// Puts the conditions of a stored answer in place of the caller's own (RFC 9111, section 4.3.1).
+    /// Puts the conditions of a stored answer, or the range that is missing in it, in place of the caller's
+    /// own (RFC 9111, sections 4.3.1 and 3.4).
     pub fn condition(&self, headers: &mut HeaderMap) {
-        let Some(hit) = self.asked.as_ref().and_then(|asked| asked.standing.stale.as_ref()) else { return };
         const OWN: [HeaderName; 4] =
             [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE];
+        let Some(asked) = &self.asked else { return };
+        let Standing { stale, mend, .. } = &asked.standing;
+        if stale.is_none() && mend.is_none() {
+            return;
+        }
         for name in &OWN {
             headers.remove(name);
         }
-        for (name, value) in hit.conditions() {
+        let missing = mend.iter().flat_map(|mend| mend.fields());
+        for (name, value) in stale.iter().flat_map(Hit::conditions).chain(missing) {
             headers.insert(name, value);
         }
     }

@@ -173,7 +173,7 @@ async fn fetch(
         record.forwarded(&answer);
         match lookup.settle(answer, from.via, &mut record.cache).await? {
             Settled::Answer(response) => return Ok(response),
-            Settled::Again(without_conditions) => lookup = without_conditions,
+            Settled::Again(without_conditions) => lookup = *without_conditions,
         }
     }
 }

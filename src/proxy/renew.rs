@@ -83,7 +83,7 @@ async fn fetch(
                 }
                 return Some(());
             }
-            Settled::Again(without_conditions) => lookup = without_conditions,
+            Settled::Again(without_conditions) => lookup = *without_conditions,
         }
     }
 }

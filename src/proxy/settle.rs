@@ -13,7 +13,7 @@ use super::{
     lookup::{Asked, Lookup, Role},
 };
 use crate::{
-    cache::{Times, status, status::Forwarded},
+    cache::{Flight, Mended, Rest, Times, status, status::Forwarded},
     exchange::{self, Body},
     problem::Problem,
 };
@@ -22,7 +22,13 @@ use crate::{
 pub enum Settled<'a> {
     Answer(Response<Body>),
     /// The upstream confirmed something other than what is stored: ask again, without conditions.
-    Again(Lookup<'a>),
+    Again(Box<Lookup<'a>>),
+}
+
+impl<'a> Settled<'a> {
+    fn again(asked: Asked<'a>) -> Self {
+        Self::Again(Box::new(Lookup { asked: Some(asked) }))
+    }
 }
 
 impl<'a> Lookup<'a> {
@@ -49,6 +55,14 @@ impl<'a> Lookup<'a> {
         };
         let times = Times { sent_ms: asked.standing.sent_ms, received_ms: exchange::now_ms() };
         let response = passed(answer.response, via);
+        if let Some(mend) = asked.standing.mend.take() {
+            let (status, headers) = (response.status(), response.headers());
+            match asked.cache.mend(&asked.request, *mend, status, headers, times) {
+                Mended::Rest(rest) => return Ok(Settled::Answer(asked.complete(*rest, response))),
+                Mended::Again => return Ok(Settled::again(asked)),
+                Mended::Own => {}
+            }
+        }
         if let Some(hit) = stale {
             if response.status() == StatusCode::NOT_MODIFIED {
                 let refreshed = asked.cache.refresh(&asked.request, hit, response.headers(), times);
@@ -58,7 +72,7 @@ impl<'a> Lookup<'a> {
                         *word = Some("validated");
                         Settled::Answer(hit.respond(&asked.request))
                     }
-                    None => Settled::Again(Lookup { asked: Some(asked) }),
+                    None => Settled::again(asked),
                 });
             }
             let failed = matches!(response.status().as_u16(), 500 | 502 | 503 | 504);
@@ -93,12 +107,22 @@ impl Asked<'_> {
             standing.role.not_shared(status, times.received_ms);
             return response.map(Body::stream);
         };
-        match standing.role {
-            Role::Lead(flight) if fill.is_reusable() => fill.lead(flight),
-            role if !fill.is_reusable() => role.not_shared(status, times.received_ms),
-            _ => {}
+        if fill.is_reusable() {
+            standing.role.shared(|flight| fill.lead(flight));
+        } else {
+            standing.role.not_shared(status, times.received_ms);
         }
         response.map(|body| fill.through(Box::pin(body)))
+    }
+
+    /// Puts what is stored around the part that came, and stores it all.
+    fn complete(self, mut rest: Rest, response: Response<UpstreamBody>) -> Response<Body> {
+        if rest.is_reusable() {
+            self.standing.role.shared(|flight| rest.lead(flight));
+        } else {
+            self.standing.role.not_shared(response.status(), self.request.now_ms);
+        }
+        rest.respond(&self.request, Box::pin(response.into_body()))
     }
 
     /// Tells those who wait that the upstream failed. What was the fault of this one call is not theirs.
@@ -114,6 +138,13 @@ impl Asked<'_> {
 }
 
 impl Role {
+    /// Those who wait are given the answer.
+    fn shared(self, lead: impl FnOnce(Flight)) {
+        if let Self::Lead(flight) = self {
+            lead(flight);
+        }
+    }
+
     /// What is stored was confirmed, which does those who wait no good if it is not `fresh` now.
     fn renewed(self, fresh: bool, now_ms: u64) {
         match self {

@@ -28,5 +28,6 @@ mod docs;
 mod keys;
 mod lifecycle;
 mod limits;
+mod ranges;
 mod reload;
 mod tokens;

@@ -7,7 +7,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use super::*;
+use super::{flights::PASS_SECONDS, *};
 use crate::{
     cache::tests::{Ask, body, fill, hit, map, memory_only},
     exchange::{Body, BoxError},
