@@ -25,7 +25,7 @@ use super::{
     directives::RequestDirectives,
     entry::Entry,
     hit::{Hit, HitBody, Origin},
-    lookup::{Keyed, decide},
+    lookup::{Keyed, Looked, decide},
     range::{self, Wanted},
     request::{CacheRequest, Lookup, Miss},
     status::Forwarded,
@@ -93,14 +93,14 @@ impl Follow {
                 Share::Variant(vary) => Some(vary),
                 Share::Over => None,
             };
-            let found = match cache.find(&request).await {
-                Lookup::Fresh(hit) => return self.shares(cache, hit),
-                found => found,
-            };
+            let mut looked = cache.look_again(&request).await;
+            if let Lookup::Fresh(hit) = looked.found {
+                return self.shares(cache, hit);
+            }
             if variant.is_none() {
                 self.wait.depose();
             }
-            match cache.place(&request, &found, variant.as_ref()) {
+            match cache.place(&request, &mut looked, variant.as_ref()) {
                 Place::Lead(flight) => return Outcome::Lead(flight),
                 Place::Behind(wait) => self.wait = wait,
                 Place::Pass(_) | Place::Alone => return Outcome::Alone,
@@ -130,14 +130,14 @@ enum Share {
 impl Cache {
     /// The turn of a request that needs the upstream, as its look-up says.
     #[must_use]
-    pub fn turn(&self, request: &CacheRequest<'_>, found: &Lookup) -> Turn {
-        let why = match found {
+    pub fn turn(&self, request: &CacheRequest<'_>, looked: &mut Looked) -> Turn {
+        let why = match &looked.found {
             Lookup::Miss(miss) => Forwarded::Miss(*miss),
             Lookup::Partial(_) => Forwarded::Miss(Miss::Partial),
             Lookup::Stale(hit, why) if hit.is_renewable() => Forwarded::Validate(*why),
             _ => return Turn::Alone,
         };
-        match self.place(request, found, None) {
+        match self.place(request, looked, None) {
             Place::Lead(flight) => Turn::Lead(flight),
             Place::Behind(wait) => Turn::Follow(Box::new(Follow { wait, why })),
             Place::Pass(pass) => Turn::Pass(pass),
@@ -145,13 +145,16 @@ impl Cache {
         }
     }
 
-    fn place(&self, request: &CacheRequest<'_>, found: &Lookup, variant: Option<&Vary>) -> Place {
+    fn place(&self, request: &CacheRequest<'_>, looked: &mut Looked, variant: Option<&Vary>) -> Place {
         let inner = &*self.inner;
-        let Some(mut seat) = seat(request, found, inner) else { return Place::Alone };
+        let keyed = looked.keyed.take();
+        let Some(mut seat) = keyed.and_then(|keyed| seat(request, &looked.found, keyed, inner)) else {
+            return Place::Alone;
+        };
         if let Some(vary) = variant {
             seat.narrow(vary, inner.seed);
         }
-        let missed = matches!(found, Lookup::Miss(_) | Lookup::Partial(_));
+        let missed = matches!(looked.found, Lookup::Miss(_) | Lookup::Partial(_));
         inner.flights.join(&seat, request.now_ms, |key| {
             let known = inner.memory.get(key).filter(|_| missed);
             known.is_some_and(|known| known.select(key, request.headers, false, &inner.epochs).is_ok())
@@ -181,7 +184,7 @@ impl Cache {
 /// Where a request belongs, unless its answer is nobody else's: one with directives of its own goes alone,
 /// like one with credentials of an unknown owner; and one with `Range` or conditions only follows, unless
 /// those of something stored take their place.
-fn seat(request: &CacheRequest<'_>, found: &Lookup, cache: &Inner) -> Option<Seat> {
+fn seat(request: &CacheRequest<'_>, found: &Lookup, keyed: Keyed, cache: &Inner) -> Option<Seat> {
     const PARTIAL: [HeaderName; 3] = [header::RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
     let asked = RequestDirectives::parse(request.headers);
     let honoured = request.options.request_directives == RequestDirectiveMode::Honour;
@@ -192,7 +195,6 @@ fn seat(request: &CacheRequest<'_>, found: &Lookup, cache: &Inner) -> Option<Sea
     let stored = matches!(found, Lookup::Stale(..));
     let partial = || PARTIAL.iter().any(|name| request.headers.contains_key(name));
     let leads = request.method == Method::GET && (stored || !partial());
-    let keyed = Keyed::of(request, cache.seed).ok()?;
     let key = match (keyed.caller, keyed.own) {
         (Caller::Unknown, _) => return None,
         (_, Some(own)) => own,

@@ -46,34 +46,53 @@ impl Keyed {
     }
 }
 
+/// What a look-up came to, with the keys that its turn is taken by.
+pub struct Looked {
+    pub found: Lookup,
+    pub(super) keyed: Option<Keyed>,
+}
+
+impl Looked {
+    /// Nothing was asked.
+    #[must_use]
+    pub fn past(why: Bypass) -> Self {
+        Self { found: Lookup::Bypass(why), keyed: None }
+    }
+}
+
 impl Cache {
     /// What is stored for `request`. A hit in memory is there at once: the future is ready when first
     /// polled and nothing was allocated. Only where the disk may know more does it wait, and never
     /// longer than the disk tier's deadline.
     pub async fn lookup(&self, request: &CacheRequest<'_>) -> Lookup {
-        let lookup = self.find(request).await;
-        self.inner.count(&lookup);
-        lookup
+        self.look(request).await.found
+    }
+
+    /// The same for a request that will ask for its [`Self::turn`].
+    pub async fn look(&self, request: &CacheRequest<'_>) -> Looked {
+        let looked = self.look_again(request).await;
+        self.inner.count(&looked.found);
+        looked
     }
 
     /// The same, uncounted: for a request that was counted before.
-    pub(super) async fn find(&self, request: &CacheRequest<'_>) -> Lookup {
+    pub(super) async fn look_again(&self, request: &CacheRequest<'_>) -> Looked {
         let asked = RequestDirectives::parse(request.headers);
-        let lookup = match bypass(request).map_or_else(|| Keyed::of(request, self.inner.seed), Err) {
-            Ok(keyed) => {
-                let lookup = match self.inner.in_memory(request, &keyed, &asked) {
-                    Found::Lookup(lookup) => lookup,
-                    // Boxed, so that the future of a hit stays small.
-                    found => Box::pin(self.inner.on_disk(request, &keyed, &asked, found)).await,
-                };
-                match lookup {
-                    Lookup::Miss(miss) => self.inner.in_parts(request, &keyed, miss),
-                    lookup => lookup,
-                }
-            }
-            Err(bypass) => Lookup::Bypass(bypass),
+        let keyed = match bypass(request).map_or_else(|| Keyed::of(request, self.inner.seed), Err) {
+            Ok(keyed) => keyed,
+            Err(bypass) => return Looked::past(bypass),
         };
-        only_if_cached(lookup, request, &asked)
+        let found = match self.inner.in_memory(request, &keyed, &asked) {
+            Found::Lookup(found) => found,
+            // Boxed, so that the future of a hit stays small.
+            found => Box::pin(self.inner.on_disk(request, &keyed, &asked, found)).await,
+        };
+        let found = match found {
+            Lookup::Fresh(_) => return Looked { found, keyed: None },
+            Lookup::Miss(miss) => self.inner.in_parts(request, &keyed, miss),
+            found => found,
+        };
+        Looked { found: only_if_cached(found, request, &asked), keyed: Some(keyed) }
     }
 }
 

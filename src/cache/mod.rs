@@ -60,6 +60,7 @@ pub use fill::Fill;
 pub use freshness::Times;
 pub use hit::{Hit, Origin};
 pub use invalidate::{Purge, PurgeError, Purged, Scope};
+pub use lookup::Looked;
 pub use options::{RequestDirectiveMode, RouteCacheOptions, UndeclaredQuery};
 pub use partial::{Mend, Mended, Rest};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};

@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, Response, header, request::Parts};
 
 use crate::{
     cache::{
-        Bypass, Cache, CacheRequest, Flight, Followers, Hit, Lookup as Found, Mend, Miss, Moment, Outcome,
-        Pass, Turn, Validate, status::Forwarded,
+        self, Bypass, Cache, CacheRequest, Flight, Followers, Hit, Lookup as Found, Mend, Miss, Moment,
+        Outcome, Pass, Turn, Validate, status::Forwarded,
     },
     exchange::{self, Body},
     gateway::{Live, Route},
@@ -117,14 +117,15 @@ pub async fn lookup<'a>(
     let Some((cache, request)) = ask(live, route, head, target, identity, now_ms) else {
         return Ok(Looked::Unanswered(Lookup { asked: None }));
     };
-    let mut found = match has_body && head.method.is_safe() {
-        true => Found::Bypass(Bypass::RequestBody),
-        false => cache.lookup(&request).await,
+    let mut asked = match has_body && head.method.is_safe() {
+        true => cache::Looked::past(Bypass::RequestBody),
+        false => cache.look(&request).await,
     };
     let turn = match purpose {
-        Purpose::Answer => cache.turn(&request, &found),
+        Purpose::Answer => cache.turn(&request, &mut asked),
         Purpose::Renew => Turn::Alone,
     };
+    let mut found = asked.found;
     let role = match turn {
         Turn::Lead(flight) => Role::Lead(flight),
         Turn::Pass(pass) => Role::Pass(pass),

@@ -22,8 +22,8 @@ fn get(path: &str) -> Ask {
 }
 
 async fn turn(cache: &Cache, ask: &Ask) -> Turn {
-    let found = cache.find(&ask.request()).await;
-    cache.turn(&ask.request(), &found)
+    let mut looked = cache.look_again(&ask.request()).await;
+    cache.turn(&ask.request(), &mut looked)
 }
 
 async fn lead(cache: &Cache, ask: &Ask) -> Flight {
@@ -215,7 +215,7 @@ async fn those_who_wait_for_a_validation_are_answered_with_what_it_renewed() {
     let later = ask.clone().later(100);
     let flight = lead(&cache, &later).await;
     let follower = follow(&cache, &later).await;
-    let Lookup::Stale(stale, _) = cache.find(&later.request()).await else { panic!() };
+    let Lookup::Stale(stale, _) = cache.lookup(&later.request()).await else { panic!() };
     cache.refresh(&later.request(), stale, &map(&[("etag", "\"a\"")]), later.times()).unwrap();
     flight.renewed();
     let response = follower.await.unwrap().shared();
