@@ -443,6 +443,32 @@ fn a_failed_upstream_is_tried_once_for_all_who_wait() {
 }
 
 #[test]
+fn a_drain_waits_for_those_who_read_what_another_worker_fetches() {
+    // Which worker takes a connection is the system's choice: one round in two has it as it must be.
+    for round in 0..6 {
+        let gate = Gate::default();
+        let opened = gate.clone();
+        let origin = Origin::start(move |call| {
+            call.send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 9\r\n\r\nfirst");
+            opened.pass();
+            call.send("last");
+        });
+        let mut gateway = Gateway::run(&["--proxy", &origin.url(), "--workers", "2", "--drain-delay", "0s"]);
+        let [leader, mut follower] = [(); 2].map(|()| {
+            let mut client = begin(&gateway, "/", "");
+            assert_eq!((client.head().status, client.bytes(5).as_slice()), (200, &b"first"[..]));
+            client
+        });
+        drop(leader);
+        gateway.signal(rustix::process::Signal::TERM);
+        std::thread::sleep(Duration::from_millis(300));
+        gate.open();
+        assert_eq!(follower.bytes(4), b"last", "round {round}");
+        assert_eq!(gateway.ended(), Some(0));
+    }
+}
+
+#[test]
 fn a_body_on_a_get_is_nobody_elses() {
     let origin = Origin::start(|call| {
         call.read_body();
