@@ -5,9 +5,9 @@ use std::{borrow::Cow, sync::Arc};
 use http::{HeaderMap, Method, StatusCode, header};
 
 use super::{
-    Cache, CacheStats, Inner,
-    conditional::same_representation,
+    Cache, CacheStats, Inner, conditional,
     control::{self, Asked, NoStore, Storable},
+    date,
     entry::{Entry, Stored},
     fields,
     fill::Fill,
@@ -15,6 +15,7 @@ use super::{
     hit::{Hit, HitBody, Origin},
     key::Key,
     lookup::Keyed,
+    options::SetCookie,
     partial,
     request::CacheRequest,
 };
@@ -59,7 +60,7 @@ impl Cache {
         let storable = match control::storable(&request.asked(), status, &headers, times) {
             Ok(storable) => storable,
             Err(why) => {
-                if why.outdates_stored() {
+                if why.outdates_stored() && speaks_of_resource(status) {
                     self.inner.forget(request, &keyed);
                 }
                 return Err(why);
@@ -110,12 +111,16 @@ impl Inner {
         new: &HeaderMap,
         times: Times,
     ) -> Option<Hit> {
-        if !same_representation(&hit.entry.headers, new) {
+        // Without an entity tag a 304 does not tell the client's copy from this one.
+        let unclear = !new.contains_key(header::ETAG)
+            && conditional::asks_for_others(request.headers, &hit.entry.headers);
+        if unclear || !conditional::same_representation(&hit.entry.headers, new) {
             self.remove(key, &hit.entry);
             return None;
         }
         let entry = Arc::clone(&hit.entry);
         hit.origin = Origin::Validated(hit.why);
+        hit.validated_by_origin = !new.contains_key(header::AGE);
         hit.now_ms = request.now_ms.max(times.received_ms);
         let body = match &hit.body {
             HitBody::Bytes(bytes) => Stored::Bytes(bytes.clone()),
@@ -133,7 +138,7 @@ impl Inner {
                 if why.outdates_stored() {
                     self.remove(key, &entry);
                 }
-                let headers = fields::updated(&entry.fields(), new);
+                let headers = fields::updated(&entry.fields(), new, keeps_cookies(request));
                 let mut policy = entry.policy;
                 (policy.received_ms, policy.initial_age_ms) = (times.received_ms, 0);
                 let storable = Storable { policy, vary: entry.vary.clone(), headers, for_all: false };
@@ -162,7 +167,7 @@ impl Inner {
             let Ok(entry) = resource.select(key, request.headers, false, &self.epochs) else { continue };
             let length = single(new, &header::CONTENT_LENGTH);
             let same_length = length.is_none() || content_length(new) == Some(entry.body.size());
-            if !same_length || !same_representation(&entry.headers, new) {
+            if !same_length || !conditional::same_for_head(&entry.headers, new) {
                 self.remove(key, entry);
             } else if let Ok(storable) = renewed(request, entry, new, times) {
                 let next = Entry::new(storable, entry.status, entry.body.clone(), since);
@@ -198,23 +203,31 @@ pub(super) fn renewed(
     new: &HeaderMap,
     times: Times,
 ) -> Result<Storable, NoStore> {
-    let mut headers = fields::updated(&entry.fields(), new);
+    let mut headers = fields::updated(&entry.fields(), new, keeps_cookies(request));
     // Not stored, but part of the arithmetic.
     for age in new.get_all(header::AGE) {
         headers.append(header::AGE, age.clone());
     }
     if !new.contains_key(header::DATE) {
-        headers.insert(header::DATE, fields::http_date(times.received_ms));
+        headers.insert(header::DATE, date::format(times.received_ms));
     }
     let asked = Asked { method: &Method::GET, ..request.asked() };
     let mut storable = control::storable(&asked, entry.status, &headers, times)?;
     // A validation may come for a request that the stored response's `Vary` was not computed for.
-    storable.vary = if storable.vary.fields().len() == entry.vary.fields().len() {
-        entry.vary.clone()
-    } else {
-        storable.vary
-    };
+    storable.vary = if storable.vary.same_names(&entry.vary) { entry.vary.clone() } else { storable.vary };
     Ok(storable)
+}
+
+fn keeps_cookies(request: &CacheRequest<'_>) -> bool {
+    request.options.set_cookie == SetCookie::Keep
+}
+
+/// Whether a status says what the resource is now. A failure, or a refusal of this request, says nothing of
+/// what others may get, and must not cost them what is stored.
+fn speaks_of_resource(status: StatusCode) -> bool {
+    status.is_success()
+        || status.is_redirection()
+        || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -192,7 +192,7 @@ fn seat(request: &CacheRequest<'_>, found: &Lookup, keyed: Keyed, cache: &Inner)
     if asked.no_store || (honoured && special) {
         return None;
     }
-    let stored = matches!(found, Lookup::Stale(..));
+    let stored = matches!(found, Lookup::Stale(hit, _) if hit.replaces_conditions(request.headers));
     let partial = || PARTIAL.iter().any(|name| request.headers.contains_key(name));
     let leads = request.method == Method::GET && (stored || !partial());
     let key = match (keyed.caller, keyed.own) {
@@ -218,7 +218,7 @@ fn is_near(request: &CacheRequest<'_>, entry: &Entry, reader: &Reader) -> bool {
         return true;
     }
     let Some(length) = reader.total() else { return false };
-    match range::wanted(request.headers, &entry.headers, length) {
+    match range::wanted(request.headers, &entry.headers, length, request.now_ms) {
         Wanted::Part(start, _) => start <= reader.arrived() + NEAR,
         Wanted::Whole | Wanted::Unsatisfiable => true,
     }

@@ -13,6 +13,7 @@ use super::{
     control::{Policy, Storable},
     disk::BodyFile,
     epoch::Epochs,
+    freshness::{self, Times},
     key::Key,
     parts::Parts,
     status::CACHE_STATUS,
@@ -61,6 +62,8 @@ pub struct Entry {
     /// `Cache-Status` as the upstream sent it.
     pub before: Option<Box<[u8]>>,
     pub body: Stored,
+    /// Its `Date` in milliseconds since the epoch.
+    made_ms: u64,
     /// The moment of [`Epochs`] at which its fill, or its read from disk, began.
     pub since: u64,
     refreshing_until: AtomicU64,
@@ -84,6 +87,8 @@ impl Entry {
         since: u64,
     ) -> Self {
         let before = cache_status(&headers);
+        let received_ms = policy.received_ms;
+        let made_ms = freshness::date_ms(&headers, Times { sent_ms: received_ms, received_ms });
         headers.insert(header::AGE, HeaderValue::from_static("0"));
         headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
         Self {
@@ -93,6 +98,7 @@ impl Entry {
             headers,
             before,
             body,
+            made_ms,
             since,
             refreshing_until: AtomicU64::new(0),
             generation: AtomicU64::new(0),
@@ -109,6 +115,7 @@ impl Entry {
             headers: self.headers.clone(),
             before: self.before.clone(),
             body,
+            made_ms: self.made_ms,
             since: self.since,
             refreshing_until: AtomicU64::new(0),
             generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
@@ -172,7 +179,8 @@ fn cache_status(headers: &HeaderMap) -> Option<Box<[u8]>> {
     (!joined.is_empty() && joined.len() <= MAX_BEFORE).then(|| joined.into_boxed_slice())
 }
 
-/// The stored responses of one key, newest first (RFC 9111, 4: the most recent that matches is used).
+/// The stored responses of one key. Those with a `Vary` stand before one without (RFC 9111, 4.1: an origin may
+/// have forgotten it there), the most recent by their `Date` first (section 4).
 #[derive(Clone, Debug)]
 pub struct Resource {
     pub key: Box<[u8]>,
@@ -205,12 +213,17 @@ impl Resource {
         Self { key, place, variants, weight }
     }
 
-    /// The same with one more response, which takes the place of those that answer the same requests.
+    /// The same with one more response, which takes the place of those that answer the same requests. One
+    /// without `Vary` answers all, but for requests that a fresh response with `Vary` is for.
     #[must_use]
     pub fn with(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs, largest: u64) -> Self {
         let mut variants = SmallVec::from_iter([Arc::clone(entry)]);
-        if *self.key == *key.as_bytes() && !entry.vary.is_empty() {
-            let others = self.variants.iter().filter(|old| old.vary != entry.vary);
+        if *self.key == *key.as_bytes() {
+            let now_ms = entry.policy.received_ms;
+            let stays = |old: &&Arc<Entry>| {
+                old.vary != entry.vary && (!entry.vary.is_empty() || old.policy.ttl_ms(now_ms) > 0)
+            };
+            let others = self.variants.iter().filter(stays);
             variants.extend(others.filter(|old| epochs.valid(self.place, old.since)).cloned());
         }
         Self::within(key, variants, largest)
@@ -235,7 +248,7 @@ impl Resource {
         Self::within(key, variants, largest)
     }
 
-    /// As many of the newest responses as the bounds allow, but always one.
+    /// As many of the first responses as the bounds allow, but always one.
     fn within(key: &Key, mut variants: SmallVec<[Arc<Entry>; 1]>, largest: u64) -> Self {
         let mut left = largest;
         let fits = variants.iter().take_while(|entry| {
@@ -246,6 +259,7 @@ impl Resource {
         });
         let count = fits.count().clamp(1, MAX_VARIANTS);
         variants.truncate(count);
+        variants.sort_by_key(|entry| (entry.vary.is_empty(), std::cmp::Reverse(entry.made_ms)));
         Self::of(key.as_bytes().into(), key.place, variants)
     }
 
@@ -257,7 +271,7 @@ impl Resource {
         (!variants.is_empty()).then(|| Self::of(self.key.clone(), self.place, variants))
     }
 
-    /// The most recent response that may answer a request with these `headers`.
+    /// The first response that may answer a request with these `headers`.
     pub fn select(
         &self,
         key: &Key,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use smallvec::SmallVec;
 
 use crate::exchange::Body;
 
@@ -68,6 +69,8 @@ pub struct Hit {
     pub(super) origin: Origin,
     pub(super) why: Validate,
     pub(super) now_ms: u64,
+    /// The origin itself has just said that it is good, not a cache before it.
+    pub(super) validated_by_origin: bool,
     /// The moment of its look-up.
     pub(super) since: u64,
 }
@@ -103,9 +106,28 @@ impl Hit {
 
     /// The fields that validate it, to be put in place of the client's own `If-None-Match` and
     /// `If-Modified-Since` in the request to the upstream (RFC 9111, 4.3.1); none when it has no
-    /// validator.
-    pub fn conditions(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        conditional::validators(&self.entry.headers)
+    /// validator: then the request goes out as the client made it.
+    #[must_use]
+    pub fn conditions(&self, request: &HeaderMap) -> SmallVec<[(HeaderName, HeaderValue); 2]> {
+        conditional::validators(request, &self.entry.headers)
+    }
+
+    /// Whether [`Self::conditions`] are all that the upstream is asked, so that its 304 is about this alone.
+    #[must_use]
+    pub fn replaces_conditions(&self, request: &HeaderMap) -> bool {
+        let stored = &self.entry.headers;
+        conditional::has_validator(stored) && !conditional::asks_for_others(request, stored)
+    }
+
+    /// Whether the upstream's 304 is for the client's own copy, not for this: it was not asked about this, or
+    /// it names an entity tag of the client's.
+    #[must_use]
+    pub fn leaves_to_client(&self, request: &HeaderMap, new: &HeaderMap) -> bool {
+        let stored = &self.entry.headers;
+        let others = || conditional::asks_for_others(request, stored);
+        let named =
+            || new.get(header::ETAG).is_some_and(|etag| conditional::client_lists(request, Some(etag)));
+        !conditional::has_validator(stored) || (others() && named())
     }
 
     /// The hit once more, to stand in for an upstream that failed (no connection, a timeout, or a 500, 502,
@@ -128,10 +150,14 @@ impl Hit {
     /// The same, where just the bytes that are asked for come from elsewhere.
     pub(super) fn respond_with(self, request: &CacheRequest<'_>, exact: Option<Body>) -> Response<Body> {
         let mut headers = self.entry.headers.clone();
-        headers.insert(header::AGE, HeaderValue::from(self.age_s()));
+        if self.validated_by_origin {
+            // RFC 9111, 5.1: `Age` says that the origin did not validate it for this request.
+            headers.remove(header::AGE);
+        } else {
+            headers.insert(header::AGE, HeaderValue::from(self.age_s()));
+        }
         headers.insert(CACHE_STATUS, self.cache_status());
-        let ok = self.entry.status == StatusCode::OK;
-        if ok
+        if self.entry.status.is_success()
             && conditional::not_modified(request.headers, &self.entry.headers, self.entry.policy.received_ms)
         {
             for name in &NOT_IN_304 {
@@ -147,9 +173,10 @@ impl Hit {
             return response(self.entry.status, headers, Body::Empty);
         }
         // Where the length is not known yet, a range is answered with the whole (RFC 9110, 14.2).
-        let length = length.filter(|_| ok && request.headers.contains_key(header::RANGE));
+        let may_be_part = self.entry.status == StatusCode::OK && request.headers.contains_key(header::RANGE);
+        let length = length.filter(|_| may_be_part);
         let wanted = match length {
-            Some(length) => range::wanted(request.headers, &self.entry.headers, length),
+            Some(length) => range::wanted(request.headers, &self.entry.headers, length, self.now_ms),
             None => Wanted::Whole,
         };
         let length = length.unwrap_or_default();
@@ -186,7 +213,7 @@ impl Hit {
             Origin::Memory => status::hit(before, ttl, None),
             Origin::Disk => status::hit(before, ttl, Some("disk")),
             Origin::Stale => status::hit(before, ttl, Some("stale")),
-            Origin::Error => status::hit(before, ttl, Some("stale-if-error")),
+            Origin::Error => status::stood_in(before, self.why, ttl),
             Origin::Validated(why) => status::validated(before, why, ttl),
             Origin::Mended => status::mended(before, ttl),
             Origin::Collapsed(why) => status::collapsed(before, why, self.entry.status),

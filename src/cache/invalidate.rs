@@ -116,12 +116,14 @@ fn is_safe(method: &Method) -> bool {
         || OTHERS.contains(&method.as_str())
 }
 
-/// The path of a `Location` that lies on the host of the request (RFC 9111, 4.4: the same origin only).
+/// The path of a `Location` that lies in the origin of the request (RFC 9111, 4.4). The origin's port is that
+/// which the client asked.
 fn same_host_path(request: &CacheRequest<'_>, location: &str) -> Option<String> {
-    let target = Url::parse(&format!("http://{}{}", request.host, request.path)).ok()?;
+    let asked = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or(request.host);
+    let scheme = request.scheme;
+    let port = Url::parse(&format!("{scheme}://{asked}")).ok().and_then(|url| url.port());
+    let mut target = Url::parse(&format!("{scheme}://{}{}", request.host, request.path)).ok()?;
+    target.set_port(port).ok()?;
     let url = target.join(location).ok()?;
-    let same = matches!(url.scheme(), "http" | "https")
-        && url.host_str() == target.host_str()
-        && (url.port() == target.port() || !location.contains("//"));
-    same.then(|| url.path().to_owned())
+    (url.origin() == target.origin()).then(|| url.path().to_owned())
 }

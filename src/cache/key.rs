@@ -2,24 +2,18 @@
 //!
 //! A key is a run of length-prefixed parts, so that no two requests can be written alike. It is hashed
 //! for the look-up and compared in full on a hit: a collision costs a miss, never a wrong answer.
-//! The scheme is no part of it: one gateway answers both alike.
+//! The scheme is a part of it (RFC 9110, 4.2): upstreams are told it, and redirect by it.
 
 use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use super::{
-    options::{RouteCacheOptions, UndeclaredQuery},
-    request::CacheRequest,
-};
-
-/// Requests with more query pairs go past the cache: each is compared with each declared name.
-const MAX_PAIRS: usize = 128;
+use super::{options::RouteCacheOptions, request::CacheRequest};
 
 /// Longer keys go past the cache.
 const MAX_BYTES: usize = 16 * 1024;
 
-type Bytes = SmallVec<[u8; 256]>;
+pub(super) type Bytes = SmallVec<[u8; 256]>;
 
 /// A key with its hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +41,10 @@ impl Key {
         part(&mut bytes, request.host.as_bytes());
         part(&mut bytes, request.path.as_bytes());
         let place = xxh3_64_with_seed(&bytes, seed);
+        if request.scheme != "http" {
+            bytes.push(b'S');
+            part(&mut bytes, request.scheme.as_bytes());
+        }
         query(&mut bytes, request.query, request.options)?;
         for name in request.options.headers.iter() {
             field(&mut bytes, request.headers, name);
@@ -54,6 +52,7 @@ impl Key {
         for name in request.options.cookies.iter() {
             cookie(&mut bytes, request.headers, name.as_bytes());
         }
+        overrides(&mut bytes, request.headers, request.from_trusted);
         if bytes.len() > MAX_BYTES {
             return Err(Unkeyed::TooLarge);
         }
@@ -108,7 +107,7 @@ fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
-fn part(bytes: &mut Bytes, content: &[u8]) {
+pub(super) fn part(bytes: &mut Bytes, content: &[u8]) {
     // Longer content makes the key too large, which is looked at in the end.
     let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_le_bytes());
@@ -122,57 +121,45 @@ fn query(bytes: &mut Bytes, query: Option<&str>, options: &RouteCacheOptions) ->
         return Ok(());
     };
     bytes.push(b'D');
-    let mut pairs: SmallVec<[(&[u8], bool); 16]> = SmallVec::new();
-    for pair in query.unwrap_or_default().as_bytes().split(|b| *b == b'&').filter(|p| !p.is_empty()) {
-        if pairs.len() == MAX_PAIRS {
-            return Err(Unkeyed::TooLarge);
-        }
-        pairs.push((pair, false));
-    }
-    for name in declared.iter() {
-        for (pair, seen) in pairs.iter_mut().filter(|(_, seen)| !seen) {
-            if declares(name.as_bytes(), pair) {
-                *seen = true;
-                part(bytes, pair);
-            }
-        }
-        bytes.push(b';');
-    }
-    for (pair, _) in pairs.iter().filter(|(_, seen)| !seen) {
-        match options.undeclared_query {
-            UndeclaredQuery::Key => part(bytes, pair),
-            UndeclaredQuery::Ignore => {}
-            UndeclaredQuery::Bypass => return Err(Unkeyed::Undeclared),
-        }
-    }
-    Ok(())
+    declared.key(bytes, query.unwrap_or_default(), options.undeclared_query)
 }
 
-/// Whether a raw `name=value` belongs to the declared parameter: its name, decoded, is the declared one,
-/// or that and a bracket (`deepObject`). Encoded spellings must not slip past as undeclared.
-fn declares(declared: &[u8], pair: &[u8]) -> bool {
-    let name = &pair[..memchr::memchr(b'=', pair).unwrap_or(pair.len())];
-    let mut decoded = Decoded(name);
-    declared.iter().all(|byte| decoded.next() == Some(*byte)) && matches!(decoded.next(), None | Some(b'['))
+/// Fields that many upstreams obey in place of the target, the method or the host. A caller who sends one gets
+/// an answer that is right for nobody else, so it tells answers apart.
+fn overrides(bytes: &mut Bytes, headers: &HeaderMap, trusted: bool) {
+    for (name, value) in headers {
+        if is_override(name.as_str(), trusted) {
+            bytes.push(b'O');
+            part(bytes, name.as_str().as_bytes());
+            part(bytes, value.as_bytes());
+        }
+    }
 }
 
-/// Percent-decoding with `+` as a blank; what is no escape stays.
-struct Decoded<'a>(&'a [u8]);
-
-impl Iterator for Decoded<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        let hex = |b: u8| char::from(b).to_digit(16);
-        if let [b'%', high, low, rest @ ..] = self.0
-            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
-        {
-            self.0 = rest;
-            return Some((high * 16 + low) as u8);
-        }
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(if *first == b'+' { b' ' } else { *first })
+fn is_override(name: &str, trusted: bool) -> bool {
+    if !name.starts_with("x-") {
+        return name == "front-end-https";
+    }
+    match name {
+        // the target, the method, the host, the scheme
+        "x-original-url"
+        | "x-original-uri"
+        | "x-rewrite-url"
+        | "x-http-destinationurl"
+        | "x-forwarded-path"
+        | "x-forwarded-uri"
+        | "x-http-method-override"
+        | "x-http-method"
+        | "x-method-override"
+        | "x-host"
+        | "x-original-host"
+        | "x-http-host-override"
+        | "x-url-scheme"
+        | "x-forwarded-scheme" => true,
+        // From strangers these are dropped before they reach the upstream.
+        "x-forwarded-host" | "x-forwarded-proto" | "x-forwarded-port" | "x-forwarded-prefix"
+        | "x-forwarded-server" | "x-forwarded-ssl" => trusted,
+        _ => false,
     }
 }
 
@@ -185,13 +172,20 @@ fn field(bytes: &mut Bytes, headers: &HeaderMap, name: &HeaderName) {
 
 fn cookie(bytes: &mut Bytes, headers: &HeaderMap, name: &[u8]) {
     bytes.push(b'C');
-    for line in headers.get_all(header::COOKIE) {
-        for pair in line.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii) {
-            if pair.strip_prefix(name).is_some_and(|rest| rest.starts_with(b"=")) {
-                part(bytes, pair);
-            }
-        }
-    }
+    cookies(headers, name).for_each(|pair| part(bytes, pair));
+}
+
+/// Whether the request brings a cookie of this name.
+#[must_use]
+pub fn has_cookie(headers: &HeaderMap, name: &str) -> bool {
+    cookies(headers, name.as_bytes()).next().is_some()
+}
+
+/// The pairs `name=value` of the cookies of one name.
+fn cookies<'a>(headers: &'a HeaderMap, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(header::COOKIE).into_iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii));
+    pairs.filter(move |pair| pair.strip_prefix(name).is_some_and(|rest| rest.starts_with(b"=")))
 }
 
 #[cfg(test)]
@@ -201,6 +195,7 @@ mod tests {
     use http::Method;
 
     use super::*;
+    use crate::cache::{DeclaredQuery, Param, UndeclaredQuery, query::MAX_PAIRS};
 
     fn key_of(target: &str, headers: &HeaderMap, options: &RouteCacheOptions) -> Result<Key, Unkeyed> {
         let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
@@ -211,6 +206,8 @@ mod tests {
             query,
             headers,
             partition: None,
+            scheme: "http",
+            from_trusted: false,
             options,
             now_ms: 0,
         };
@@ -222,7 +219,9 @@ mod tests {
     }
 
     fn declared(names: &[&str]) -> RouteCacheOptions {
-        RouteCacheOptions { query: Some(names.iter().map(|n| Box::from(*n)).collect()), ..Default::default() }
+        let params = names.iter().map(|name| Param::plain(name)).collect();
+        let query = Some(Arc::new(DeclaredQuery { params, open: false }));
+        RouteCacheOptions { query, ..Default::default() }
     }
 
     #[test]

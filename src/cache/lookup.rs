@@ -276,7 +276,8 @@ pub(super) fn decide(
     origin: Origin,
 ) -> Lookup {
     let (entry, now_ms) = (Arc::clone(entry), request.now_ms);
-    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, since };
+    let validated_by_origin = false;
+    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, validated_by_origin, since };
     match control::reuse(&hit.entry.policy, asked, request.options, request.now_ms) {
         Reuse::Fresh => Lookup::Fresh(hit),
         Reuse::Stale => {

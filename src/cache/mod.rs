@@ -25,6 +25,7 @@ pub mod options;
 pub mod request;
 
 pub mod control;
+pub mod date;
 pub mod directives;
 pub mod freshness;
 pub mod targeted;
@@ -32,7 +33,9 @@ pub mod targeted;
 pub mod conditional;
 pub mod fields;
 pub mod key;
+pub mod language;
 pub mod parts;
+pub mod query;
 pub mod range;
 pub mod vary;
 
@@ -61,8 +64,9 @@ pub use freshness::Times;
 pub use hit::{Hit, Origin};
 pub use invalidate::{Purge, PurgeError, Purged, Scope};
 pub use lookup::Looked;
-pub use options::{RequestDirectiveMode, RouteCacheOptions, UndeclaredQuery};
+pub use options::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery};
 pub use partial::{Mend, Mended, Rest};
+pub use query::{Absent, DeclaredQuery, Param};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};
 pub use stats::{CacheReport, CacheStats};
 

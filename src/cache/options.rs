@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
+
+use super::query::DeclaredQuery;
 
 /// A route's caching, as the configuration and `x-gatewright` state it. The default is safe for an
 /// API: explicit freshness only, the whole query in the key, request directives honoured.
@@ -19,10 +21,12 @@ pub struct RouteCacheOptions {
     pub heuristic: bool,
     /// One stored answer for all callers, whatever their credentials: the operator vouches for it.
     pub shared: bool,
-    /// Declared query parameters in their declared order (decoded names); `None` without a
-    /// description: then the query as sent is the key. A credential in the query belongs in this list.
-    pub query: Option<Arc<[Box<str>]>>,
+    /// Declared query parameters; `None` without a description: then the query as sent is the key. A
+    /// credential in the query belongs among them.
+    pub query: Option<Arc<DeclaredQuery>>,
     pub undeclared_query: UndeclaredQuery,
+    /// Languages that `Accept-Language` is brought to before anything else; none: it stays as sent.
+    pub languages: Arc<[HeaderValue]>,
     /// Declared header parameters: their values join the key.
     pub headers: Arc<[HeaderName]>,
     /// Declared cookie parameters: their values join the key.
@@ -30,6 +34,8 @@ pub struct RouteCacheOptions {
     /// Header fields that carry credentials beside `Authorization` (`X-API-Key` …); RFC 9111, 3.5 is
     /// applied to them too.
     pub credentials: Arc<[HeaderName]>,
+    /// Cookies that are credentials, likewise.
+    pub credential_cookies: Arc<[Box<str>]>,
     pub request_directives: RequestDirectiveMode,
     /// Milliseconds after its validation within which a stored answer is used even where the request
     /// asks for a new one: the bound on busting. Zero honours every request.
@@ -39,6 +45,8 @@ pub struct RouteCacheOptions {
     pub grace_ms: u64,
     /// Targeted fields that win over `Cache-Control`, most specific first (RFC 9213, 2.2).
     pub targets: Arc<[HeaderName]>,
+    /// What becomes of `Set-Cookie` in what is stored.
+    pub set_cookie: SetCookie,
     /// `Surrogate-Control` as an older targeted field.
     pub surrogate_control: bool,
     /// Bytes of one object that this route may store, below the cache's own bound.
@@ -54,17 +62,32 @@ impl Default for RouteCacheOptions {
             shared: false,
             query: None,
             undeclared_query: UndeclaredQuery::Key,
+            languages: Arc::default(),
             headers: Arc::default(),
             cookies: Arc::default(),
             credentials: Arc::default(),
+            credential_cookies: Arc::default(),
             request_directives: RequestDirectiveMode::Honour,
             busting_floor_ms: 0,
             grace_ms: 0,
             targets: Arc::new([HeaderName::from_static("cdn-cache-control")]),
+            set_cookie: SetCookie::Drop,
             surrogate_control: false,
             max_object_bytes: None,
         }
     }
+}
+
+/// What becomes of `Set-Cookie` where an answer that has it may be stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetCookie {
+    /// The answer is stored without it: a cookie is for the one who asked.
+    #[default]
+    Drop,
+    /// It is stored and given to all, as RFC 9111, 3.1 and 7.3 have it.
+    Keep,
+    /// The answer is not stored.
+    Refuse,
 }
 
 /// What happens to a query parameter that the description does not declare.
@@ -73,7 +96,7 @@ pub enum UndeclaredQuery {
     /// It joins the key, after the declared ones, as sent.
     #[default]
     Key,
-    /// It does not count. Only safe where it does not reach the upstream either.
+    /// It does not count and is not forwarded.
     Ignore,
     /// A request that has one goes past the cache.
     Bypass,

@@ -108,7 +108,8 @@ impl Rest {
         let (own, since) = (mend.own, mend.since);
         let now_ms = request.now_ms.max(entry.policy.received_ms);
         let (nothing, origin, why) = (HitBody::Exact(Bytes::new()), Origin::Mended, Validate::Stale);
-        Hit { entry, own, body: nothing, origin, why, now_ms, since }.respond_with(request, Some(body))
+        let hit = Hit { entry, own, body: nothing, origin, why, now_ms, validated_by_origin: false, since };
+        hit.respond_with(request, Some(body))
     }
 }
 
@@ -172,7 +173,8 @@ impl Inner {
             return Lookup::Miss(Miss::Uri);
         };
         let ranged = request.headers.contains_key(header::RANGE);
-        let (start, end) = match range::wanted(request.headers, &entry.headers, parts.total()) {
+        let now_ms = request.now_ms;
+        let (start, end) = match range::wanted(request.headers, &entry.headers, parts.total(), now_ms) {
             Wanted::Part(start, end) => (start, end),
             Wanted::Whole if !ranged => (0, parts.total()),
             Wanted::Whole | Wanted::Unsatisfiable => return incomplete,
@@ -181,12 +183,13 @@ impl Inner {
         // Only a request for a part may be answered with what is not complete (RFC 9111, 3.3).
         if let Some(bytes) = parts.slice(start, end).filter(|_| ranged) {
             let (body, origin, why) = (HitBody::Exact(bytes), Origin::Memory, Validate::Stale);
-            return Lookup::Fresh(Hit { entry, own, body, origin, why, now_ms: request.now_ms, since });
+            let validated_by_origin = false;
+            return Lookup::Fresh(Hit { entry, own, body, origin, why, now_ms, validated_by_origin, since });
         }
         let conditional = request.headers.contains_key(header::IF_NONE_MATCH)
             || request.headers.contains_key(header::IF_MODIFIED_SINCE);
         let (before, after) = parts.around(start, end);
-        match strong_validator(&entry.headers) {
+        match strong_validator(&entry.headers, now_ms) {
             Some(validator) if !conditional && end - start <= self.limit(request) => {
                 Lookup::Partial(Box::new(Mend { entry, own, since, start, end, before, after, validator }))
             }
@@ -206,7 +209,7 @@ impl Inner {
         let gap = mend.gap();
         let fits = range::content_range(headers) == Some(gap)
             && content_length(headers).is_none_or(|length| length == gap.end - gap.start)
-            && strong_validator(headers).as_ref() == Some(&mend.validator);
+            && strong_validator(headers, times.received_ms).as_ref() == Some(&mend.validator);
         if !fits {
             return None;
         }
@@ -243,7 +246,7 @@ impl Inner {
         let known = known.filter(|known| self.epochs.valid(key.place, known.since));
         let mut parts = Parts::new(extent.total, extent.start, bytes.clone());
         if let Some((entry, known)) = known.and_then(|known| same_parts(known, &storable, extent.total)) {
-            storable.headers = fields::updated(&entry.fields(), &storable.headers);
+            storable.headers = fields::updated(&entry.fields(), &storable.headers, true);
             parts = known.with(extent.start, &bytes);
         }
         if let Some(whole) = parts.whole() {
@@ -272,8 +275,9 @@ impl Inner {
 /// The known parts, when the new one is of the same representation (RFC 9110, 15.3.7.3).
 fn same_parts<'a>(known: &'a Arc<Entry>, new: &Storable, total: u64) -> Option<(&'a Arc<Entry>, &'a Parts)> {
     let Stored::Parts(parts) = &known.body else { return None };
-    let validator = strong_validator(&known.headers)?;
-    (parts.total() == total && strong_validator(&new.headers)? == validator).then_some((known, parts))
+    let validator = |headers| strong_validator(headers, new.policy.received_ms);
+    let same = parts.total() == total && validator(&known.headers)? == validator(&new.headers)?;
+    same.then_some((known, parts))
 }
 
 /// The head of a 206 as that of the whole that it is a part of, and which part; none when it does not say.

@@ -18,10 +18,10 @@ pub enum Wanted {
 
 /// Reads the request's `Range`, subject to `If-Range`, against a stored 200 of `length` bytes.
 #[must_use]
-pub fn wanted(request: &HeaderMap, stored: &HeaderMap, length: u64) -> Wanted {
+pub fn wanted(request: &HeaderMap, stored: &HeaderMap, length: u64, now_ms: u64) -> Wanted {
     let mut lines = request.get_all(header::RANGE).iter();
     let (Some(range), None) = (lines.next(), lines.next()) else { return Wanted::Whole };
-    if !if_range_holds(request, stored) {
+    if !if_range_holds(request, stored, now_ms) {
         return Wanted::Whole;
     }
     parse(range.as_bytes(), length)

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method};
 use super::{
     control::{Asked, Caller, Validate},
     hit::Hit,
-    key::Unkeyed,
+    key::{self, Unkeyed},
     options::RouteCacheOptions,
     partial::Mend,
 };
@@ -26,6 +26,10 @@ pub struct CacheRequest<'a> {
     /// Names the principal whose store this is, when the gateway knows it: any bytes that no other
     /// principal has.
     pub partition: Option<&'a [u8]>,
+    /// How the client came: `http` or `https`.
+    pub scheme: &'a str,
+    /// Whether what the client's hop claims about the request is forwarded.
+    pub from_trusted: bool,
     pub options: &'a RouteCacheOptions,
     /// Milliseconds since the epoch.
     pub now_ms: u64,
@@ -42,7 +46,10 @@ impl<'a> CacheRequest<'a> {
             return Caller::Principal;
         }
         let shown = |name| self.headers.contains_key(name);
-        if shown(&http::header::AUTHORIZATION) || self.options.credentials.iter().any(shown) {
+        if shown(&http::header::AUTHORIZATION)
+            || self.options.credentials.iter().any(shown)
+            || self.options.credential_cookies.iter().any(|name| key::has_cookie(self.headers, name))
+        {
             Caller::Unknown
         } else {
             Caller::Anyone

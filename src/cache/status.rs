@@ -1,7 +1,5 @@
 //! `Cache-Status` (RFC 9211).
 
-use std::borrow::Cow;
-
 use http::{HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
@@ -25,12 +23,13 @@ pub enum Forwarded {
 }
 
 impl Forwarded {
-    fn text(self) -> Cow<'static, str> {
+    /// The reason of RFC 9211, section 2.2, and a detail.
+    fn words(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Self::Miss(miss) => miss.as_str().into(),
-            Self::Validate(why) => word(why).into(),
-            Self::Bypass(Bypass::Method) => "method".into(),
-            Self::Bypass(bypass) => format!("bypass; detail={}", bypass.as_str()).into(),
+            Self::Miss(miss) => (miss.as_str(), None),
+            Self::Validate(why) => (word(why), None),
+            Self::Bypass(Bypass::Method) => ("method", None),
+            Self::Bypass(bypass) => ("bypass", Some(bypass.as_str())),
         }
     }
 
@@ -56,23 +55,33 @@ pub fn forwarded(
     stored: Option<Result<(), NoStore>>,
     waited: bool,
 ) -> HeaderValue {
-    let why = why.text();
-    let stored = match stored {
-        Some(Ok(())) => "; stored".to_owned(),
-        Some(Err(reason)) if !why.contains("detail=") => format!("; detail={}", reason.as_str()),
-        Some(Err(_)) | None => String::new(),
-    };
-    // RFC 9211, 2.6: it waited for another request's answer, in vain.
-    let waited = if waited { "; collapsed=?0" } else { "" };
-    value(format!("{NAME}; fwd={why}; fwd-status={}{stored}{waited}", status.as_u16()).as_bytes())
+    let (why, bypass) = why.words();
+    let mut text = own(why);
+    detail(&mut text, bypass);
+    fwd_status(&mut text, status);
+    match stored {
+        Some(Ok(())) => text.extend_from_slice(b"; stored"),
+        // One member has one detail.
+        Some(Err(reason)) if bypass.is_none() && !why.contains("detail=") => {
+            detail(&mut text, Some(reason.as_str()));
+        }
+        Some(Err(_)) | None => {}
+    }
+    if waited {
+        // RFC 9211, 2.6: it waited for another request's answer, in vain.
+        text.extend_from_slice(b"; collapsed=?0");
+    }
+    value(&text)
 }
 
 /// The member of an answer taken from another request's fetch: `gatewright; fwd=uri-miss; fwd-status=200;
 /// collapsed`.
 #[must_use]
 pub fn collapsed(before: Option<&[u8]>, why: Forwarded, status: StatusCode) -> HeaderValue {
-    let own = format!("{NAME}; fwd={}; fwd-status={}; collapsed", why.text(), status.as_u16());
-    behind(before, own.as_bytes())
+    let mut text = own(why.words().0);
+    fwd_status(&mut text, status);
+    text.extend_from_slice(b"; collapsed");
+    behind(before, &text)
 }
 
 /// The member of an answer from the store: `gatewright; hit; ttl=30`. `before` is what the upstream's
@@ -87,11 +96,16 @@ pub fn hit(before: Option<&[u8]>, ttl_s: i64, detail: Option<&str>) -> HeaderVal
     text.extend_from_slice(NAME.as_bytes());
     text.extend_from_slice(b"; hit; ttl=");
     text.extend_from_slice(itoa::Buffer::new().format(ttl_s).as_bytes());
-    if let Some(detail) = detail {
-        text.extend_from_slice(b"; detail=");
-        text.extend_from_slice(detail.as_bytes());
-    }
+    self::detail(&mut text, detail);
     value(&text)
+}
+
+/// The member of a stored response that stands in for an upstream that failed: the request was forwarded, so
+/// it is no hit (RFC 9211, 2.1).
+#[must_use]
+pub fn stood_in(before: Option<&[u8]>, why: Validate, ttl_s: i64) -> HeaderValue {
+    let own = format!("{NAME}; fwd={}; ttl={ttl_s}; detail=stale-if-error", word(why));
+    behind(before, own.as_bytes())
 }
 
 /// The member of a stored response that the upstream has just validated.
@@ -119,6 +133,26 @@ fn behind(before: Option<&[u8]>, own: &[u8]) -> HeaderValue {
 }
 
 type Text = SmallVec<[u8; 128]>;
+
+fn own(why: &str) -> Text {
+    let mut text = Text::new();
+    for part in [NAME, "; fwd=", why] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    text
+}
+
+fn fwd_status(text: &mut Text, status: StatusCode) {
+    text.extend_from_slice(b"; fwd-status=");
+    text.extend_from_slice(status.as_str().as_bytes());
+}
+
+fn detail(text: &mut Text, detail: Option<&str>) {
+    if let Some(detail) = detail {
+        text.extend_from_slice(b"; detail=");
+        text.extend_from_slice(detail.as_bytes());
+    }
+}
 
 fn word(why: Validate) -> &'static str {
     match why {

@@ -12,7 +12,7 @@ use crate::{
         keyset::{Fetch, FetchKeys, KeySets},
     },
     telemetry::{AccessLog, Telemetry},
-    upstream::Upstreams,
+    upstream::{Caps, Upstreams},
 };
 
 /// What assembling the plan would say.
@@ -25,6 +25,7 @@ pub fn gateway(plan: Plan) -> (Option<Gateway>, Vec<Diagnostic>) {
     let live = Live {
         telemetry: Arc::new(Telemetry::new(AccessLog::off())),
         upstreams: Upstreams::new(1),
+        caps: Caps::default(),
         limiters: Arc::new(Limiters::default()),
         keys: Arc::new(KeyStore::detached()),
         key_sets: KeySets::new(Arc::new(NoFetch), None),

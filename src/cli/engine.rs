@@ -183,7 +183,8 @@ fn effective(origin: &str, api: &openapi::Api, summary: &Summary) -> crate::docs
         let shown = openapi::Shown {
             origin: &origin,
             siting: &summary.siting,
-            security: (summary.security == Mode::Gateway).then_some((&own.0, &own.1)),
+            own: (&own.0, &own.1),
+            asks: asks(summary.security, false),
             operations: &summary.operations.iter().map(manner).collect::<Vec<_>>(),
         };
         openapi::effective(&api, &shown).into()
@@ -215,11 +216,9 @@ fn manner(manner: &config::Manner) -> openapi::ShownOperation {
     use crate::problem::{
         CREDENTIALS_MISSING, FORBIDDEN, RATE_LIMITED, ROUTE_NOT_FOUND, UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE,
     };
-    let open = manner.security == Mode::Gateway && manner.public;
-    let checked = manner.security != Mode::Pass && !open;
     let answers = [
-        (checked, &CREDENTIALS_MISSING),
-        (checked, &FORBIDDEN),
+        (manner.checked, &CREDENTIALS_MISSING),
+        (manner.checked, &FORBIDDEN),
         (true, &ROUTE_NOT_FOUND),
         (manner.limited, &RATE_LIMITED),
         (true, &UPSTREAM_UNREACHABLE),
@@ -229,7 +228,17 @@ fn manner(manner: &config::Manner) -> openapi::ShownOperation {
     .filter(|(given, _)| *given)
     .map(|(_, kind)| (kind.status.as_u16(), kind.title))
     .collect();
-    openapi::ShownOperation { hidden: !manner.documented, open, answers }
+    let asks = asks(manner.security, manner.public);
+    openapi::ShownOperation { hidden: !manner.documented, asks, answers }
+}
+
+/// What callers must show under a mode. What is not asked for here, the upstream may ask for.
+fn asks(mode: Mode, public: bool) -> openapi::Asks {
+    match mode {
+        Mode::Pass | Mode::Enforce => openapi::Asks::AsDescribed,
+        Mode::Gateway if public => openapi::Asks::Nothing,
+        Mode::Gateway => openapi::Asks::Own,
+    }
 }
 
 struct DocsPages(Docs);

@@ -81,6 +81,12 @@ fn out(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
+/// Says a line on standard error. Unlike `eprintln!` it does not panic when nobody reads there any more, which
+/// would take the handling of signals with it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Shows diagnostics on standard error, in colour on a terminal.
 fn show(diagnostics: &[Diagnostic]) {
     let text = render::text(diagnostics, std::io::stderr().is_terminal());

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
-use super::{engine::Engine, run::CLOSE_WITHIN, show};
+use super::{engine::Engine, run::CLOSE_WITHIN, say, show};
 use crate::{
     cache::CacheReport,
     diagnostic::{self, render::plural},
@@ -45,7 +45,7 @@ pub async fn signals(engine: Arc<Engine>, mut signals: mpsc::Receiver<Signal>) {
         match signal {
             Signal::Stop { .. } if engine.drain.is_leaving() => std::process::exit(signal.exit_code()),
             Signal::Stop { .. } => {
-                eprintln!("  finishing what is in flight; once more ends at once");
+                say("  finishing what is in flight; once more ends at once");
                 engine.drain.start();
             }
             Signal::Reload => reload(&engine).await,
@@ -93,19 +93,19 @@ async fn reload(engine: &Arc<Engine>) {
     match outcome {
         Ok(Ok((generation, said))) => {
             show(&said);
-            eprintln!(
+            say(&format!(
                 "  generation {} serves: {}, {}",
                 generation.number,
                 plural(generation.operations, "operation"),
                 plural(generation.warnings, "warning")
-            );
+            ));
         }
         Ok(Err(said)) => {
             show(&said);
             let (errors, warnings) = diagnostic::count(&said);
             let number = engine.proxy.current.load().number;
             let tally = diagnostic::render::tally(errors, warnings);
-            eprintln!("{tally}. Generation {number} keeps serving; nothing was changed.");
+            say(&format!("{tally}. Generation {number} keeps serving; nothing was changed."));
         }
         Err(error) => tracing::error!(%error, "loading the configuration failed"),
     }

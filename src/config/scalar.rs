@@ -7,8 +7,9 @@ use url::Url;
 
 use super::{
     read::{FromNode, Reader},
+    record::Shape,
     span::Node,
-    value::{HostName, Location, Pem, Prefix, Range, Secret, ServerUrl, Size, UpstreamRef},
+    value::{HostName, Language, Location, Pem, Prefix, Range, Secret, ServerUrl, Size, UpstreamRef},
 };
 use crate::{
     diagnostic::suggest,
@@ -42,6 +43,7 @@ impl FromNode for Secret {
 
 impl FromNode for bool {
     const WHAT: &'static str = "`true` or `false`";
+    const SHAPE: Shape = Shape::Bool;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| match text {
@@ -56,6 +58,7 @@ macro_rules! integers {
     ($($ty:ty),*) => {$(
         impl FromNode for $ty {
             const WHAT: &'static str = "a whole number";
+            const SHAPE: Shape = Shape::Number;
 
             fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
                 reader.scalar(Self::WHAT, node, |text| {
@@ -69,6 +72,7 @@ integers!(u32, u64, usize);
 
 impl FromNode for Duration {
     const WHAT: &'static str = "a duration such as `30s`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, "^([0-9]+(ms|s|m|h|d))+$");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -103,6 +107,7 @@ pub fn duration(text: &str) -> Option<Duration> {
 
 impl FromNode for Size {
     const WHAT: &'static str = "a size such as `64KiB`, `10MB` or `1048576`";
+    const SHAPE: Shape = Shape::Size;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -130,6 +135,7 @@ fn size(text: &str) -> Option<Size> {
 
 impl FromNode for SocketAddr {
     const WHAT: &'static str = "an address such as `127.0.0.1:8080`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, ":[0-9]+$");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -163,6 +169,7 @@ impl FromNode for Range {
 
 impl FromNode for ServerUrl {
     const WHAT: &'static str = "an address such as `http://10.0.0.5:8000`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, "^[Hh][Tt][Tt][Pp][Ss]?://");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| server_url(text).map(Self))
@@ -249,6 +256,7 @@ impl FromNode for HostName {
 
 impl FromNode for Prefix {
     const WHAT: &'static str = "a path such as `/petstore`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, "^/");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -265,6 +273,7 @@ impl FromNode for Prefix {
 
 impl FromNode for Template {
     const WHAT: &'static str = "a path such as `/legacy/**` or `/users/{id}`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, "^/");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -290,6 +299,21 @@ impl FromNode for HeaderName {
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, header_name)
+    }
+}
+
+impl FromNode for Language {
+    const WHAT: &'static str = "a language such as `de` or `pt-BR`";
+
+    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
+        reader.scalar(Self::WHAT, node, |text| {
+            let subtag =
+                |tag: &str| (1..=8).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric());
+            match HeaderValue::from_str(text) {
+                Ok(value) if text.split('-').all(subtag) => Ok(Self(value)),
+                _ => Err("letters and digits, with `-` between the parts, make a language".into()),
+            }
+        })
     }
 }
 
@@ -327,6 +351,7 @@ macro_rules! words {
     ($Name:ty: $first:literal => $value:expr $(, $word:literal => $other:expr)* $(,)?) => {
         impl FromNode for $Name {
             const WHAT: &'static str = concat!("one of `", $first, "`" $(, ", `", $word, "`")*);
+            const SHAPE: Shape = Shape::Words(&[$first $(, $word)*]);
 
             fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
                 reader.scalar(Self::WHAT, node, |text| match text {

@@ -9,10 +9,10 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::{
     Model, Spanned,
-    model::{AccessLog, Headers, UndeclaredQuery},
+    model::{AccessLog, Headers, RequestDirectives, SetCookie, UndeclaredQuery},
     value::{
-        Filled, HostName, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
-        UpstreamRef,
+        Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size,
+        Switch, UpstreamRef,
     },
 };
 use crate::{
@@ -309,6 +309,7 @@ written! {
     Template: self => text(self);
     Method: self => text(self);
     HeaderName: self => text(self);
+    Language: self => text(&String::from_utf8_lossy(self.0.as_bytes()));
     HeaderValue: self => text(&String::from_utf8_lossy(self.as_bytes()));
     Mode: self => word(self.as_str());
     Per: self => word(self.as_str());
@@ -321,6 +322,15 @@ written! {
         Self::Human => "human",
         Self::Json => "json",
         Self::Off => "off",
+    });
+    RequestDirectives: self => word(match self {
+        Self::Honour => "honour",
+        Self::Ignore => "ignore",
+    });
+    SetCookie: self => word(match self {
+        Self::Drop => "drop",
+        Self::Keep => "keep",
+        Self::Refuse => "refuse",
     });
     UndeclaredQuery: self => word(match self {
         Self::Key => "key",

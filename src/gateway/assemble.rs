@@ -142,6 +142,9 @@ impl Builder<'_> {
             timeouts: plan.timeouts,
             body_limit: plan.body_limit,
             uri_limit: plan.uri_limit,
+            head_limit: plan.head_limit,
+            field_limit: plan.field_limit,
+            cap: plan.cap.map(|cap| self.live.caps.adopt(&cap.identity, cap.max_requests)),
             encoded_slash: plan.encoded_slash,
             cache: plan.cache,
         }

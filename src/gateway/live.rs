@@ -7,13 +7,15 @@ use crate::{
     counter::Limiters,
     policy::identity::{KeyStore, keyset::KeySets},
     telemetry::Telemetry,
-    upstream::Upstreams,
+    upstream::{Caps, Upstreams},
 };
 
 /// The live handles that every generation adopts from. One per process.
 pub struct Live {
     pub telemetry: Arc<Telemetry>,
     pub upstreams: Upstreams,
+    /// The requests of routes with a cap that are under way.
+    pub caps: Caps,
     pub limiters: Arc<Limiters>,
     pub keys: Arc<KeyStore>,
     /// Issuers' key sets, each kept up to date by a task of its own.

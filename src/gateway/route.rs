@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use crate::{
     policy::Policy,
     telemetry::{OperationMetrics, UpstreamMetrics},
-    upstream::Upstream,
+    upstream::{Cap, Upstream},
 };
 
 /// One route.
@@ -31,6 +31,12 @@ pub struct Route {
     pub body_limit: u64,
     /// Most bytes of path and query.
     pub uri_limit: usize,
+    /// Most bytes of header fields and request line; [`usize::MAX`] where the listener's bound is in force.
+    pub head_limit: usize,
+    /// Most header fields; [`usize::MAX`] likewise.
+    pub field_limit: usize,
+    /// How many requests may be under way at the upstream at once.
+    pub cap: Option<Cap>,
     pub encoded_slash: EncodedSlash,
     /// `None`: answers are neither stored nor taken from the store.
     pub cache: Option<crate::cache::RouteCacheOptions>,

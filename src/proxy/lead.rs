@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::{
     Proxy, deliver, fetch,
     finish::Record,
-    lookup::{Identity, Lookup, Standing},
+    lookup::{self, Identity, Lookup, Standing},
     outgoing::Source,
     receive::{self, Connection},
 };
@@ -47,13 +47,14 @@ impl Leader {
 
     async fn fetch(&mut self, standing: Standing) -> Result<Response<Body>, Problem> {
         let Self { proxy, gateway, connection, head, route, found, record } = self;
-        // Read once more: what was read from the head the first time was borrowed from it.
+        // Made once more: what was made from the head the first time was borrowed from it.
+        let head = &*lookup::normalised(head, route);
         let target = receive::receive(head, &proxy.via)?;
         let host = receive::normal_host(head)?;
-        let identity = Identity::of(&host, &target, found);
+        let identity = Identity::of(&host, &target, found, route, (gateway, *connection));
         let lookup = Lookup::resume(&proxy.live, route, head, &target, &identity, standing);
-        let via = &proxy.via;
-        let source = Source { via, gateway, connection: *connection, route, head, target: &target, found };
+        let (via, target, query, connection) = (&proxy.via, &target, identity.query.as_deref(), *connection);
+        let source = Source { via, gateway, connection, route, head, target, query, found };
         fetch(&source, lookup, None, record).await
     }
 }

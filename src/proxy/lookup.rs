@@ -6,14 +6,16 @@
 use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Response, header, request::Parts};
+use smallvec::SmallVec;
 
+use super::receive::Connection;
 use crate::{
     cache::{
         self, Bypass, Cache, CacheRequest, Flight, Followers, Hit, Lookup as Found, Mend, Miss, Moment,
-        Outcome, Pass, Turn, Validate, status::Forwarded,
+        Outcome, Pass, Turn, Validate, language, status::Forwarded,
     },
     exchange::{self, Body},
-    gateway::{Live, Route},
+    gateway::{Gateway, Live, Route},
     policy::Findings,
     problem::{self, Problem},
     route::Target,
@@ -22,20 +24,46 @@ use crate::{
 /// What identifies a request to the cache; the parts that have to be made.
 pub struct Identity<'a> {
     host: &'a str,
-    query: Option<Cow<'a, str>>,
+    /// As it is forwarded.
+    pub query: Option<Cow<'a, str>>,
     partition: Option<[u8; 16]>,
+    scheme: &'static str,
+    from_trusted: bool,
 }
 
 impl<'a> Identity<'a> {
     /// The host always counts: the upstream is told it and may answer by it. Credentials that were checked
     /// here do not: who calls is told by the partition.
     #[must_use]
-    pub fn of(host: &'a str, target: &'a Target<'_>, found: &Findings) -> Self {
+    pub fn of(
+        host: &'a str,
+        target: &'a Target<'_>,
+        found: &Findings,
+        route: &Route,
+        (gateway, connection): (&Gateway, Connection),
+    ) -> Self {
+        let query = target.query.as_deref().and_then(|query| found.forwarded_query(query));
         Self {
             host,
-            query: target.query.as_deref().and_then(|query| found.forwarded_query(query)),
+            query: match &route.cache {
+                Some(options) => query.map(|query| options.forwarded_query(query)),
+                None => query,
+            },
             partition: found.caller.as_ref().map(|caller| caller.partition.to_be_bytes()),
+            scheme: connection.scheme,
+            from_trusted: gateway.trusts(connection.peer),
         }
+    }
+}
+
+/// The request in the form in which cache and upstream see it.
+#[must_use]
+pub fn normalised<'a>(head: &'a Parts, route: &Route) -> Cow<'a, Parts> {
+    match &route.cache {
+        Some(options) if !options.languages.is_empty() => {
+            Cow::Owned(language::normalised(head, &options.languages))
+        }
+        _ => Cow::Borrowed(head),
     }
 }
 
@@ -184,6 +212,8 @@ fn ask<'a>(
         query: identity.query.as_deref(),
         headers: &head.headers,
         partition: identity.partition.as_ref().map(<[u8; 16]>::as_slice),
+        scheme: identity.scheme,
+        from_trusted: identity.from_trusted,
         options,
         now_ms,
     };
@@ -251,14 +281,18 @@ impl<'a> Lookup<'a> {
             [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE];
         let Some(asked) = &self.asked else { return };
         let Standing { stale, mend, .. } = &asked.standing;
-        if stale.is_none() && mend.is_none() {
+        let mut conditions = match stale {
+            Some(hit) => hit.conditions(asked.request.headers),
+            None => SmallVec::new(),
+        };
+        conditions.extend(mend.iter().flat_map(|mend| mend.fields()));
+        if conditions.is_empty() {
             return;
         }
         for name in &OWN {
             headers.remove(name);
         }
-        let missing = mend.iter().flat_map(|mend| mend.fields());
-        for (name, value) in stale.iter().flat_map(Hit::conditions).chain(missing) {
+        for (name, value) in conditions {
             headers.insert(name, value);
         }
     }

@@ -120,7 +120,8 @@ impl Proxy {
         record.caller(found);
 
         record.enter(Step::Lookup);
-        let identity = Identity::of(&host, &target, found);
+        let head = &*lookup::normalised(head, &route);
+        let identity = Identity::of(&host, &target, found, &route, (gateway, connection));
         let body = Some(body).filter(|body| !body.is_end_stream());
         let asked = Asking { now_ms: record.now_ms(), purpose: Purpose::Answer, has_body: body.is_some() };
         let looked =
@@ -139,8 +140,8 @@ impl Proxy {
             Looked::Unanswered(lookup) => lookup,
         };
 
-        let source =
-            Source { via: &self.via, gateway, connection, route: &route, head, target: &target, found };
+        let (via, target, query) = (&self.via, &target, identity.query.as_deref());
+        let source = Source { via, gateway, connection, route: &route, head, target, query, found };
         fetch(&source, lookup, body, record).await.map(Answer::Ready)
     }
 

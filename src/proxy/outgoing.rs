@@ -1,6 +1,6 @@
 //! The second half of Forward's preparation: the head of the request as the upstream shall see it.
 
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use super::{
     forward::Outgoing,
@@ -26,6 +26,8 @@ pub struct Source<'a> {
     pub route: &'a Route,
     pub head: &'a Parts,
     pub target: &'a Target<'a>,
+    /// Canonical, without what stays here.
+    pub query: Option<&'a str>,
     pub found: &'a Findings,
 }
 
@@ -46,12 +48,7 @@ pub fn outgoing<'a>(
     headers.extend(head.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
     hop::strip(&mut headers);
     headers.remove(header::EXPECT);
-    if !route.rewrite.preserve_host {
-        match &endpoint.host {
-            Some(host) => drop(headers.insert(header::HOST, host.clone())),
-            None => drop(headers.remove(header::HOST)),
-        }
-    }
+    set_host(&mut headers, head, route.rewrite.preserve_host, endpoint);
     if let Some(strip) = &found.strip {
         strip.apply(&mut headers);
     }
@@ -69,8 +66,18 @@ pub fn outgoing<'a>(
     route.rewrite.request.apply(&mut headers);
     present(&mut headers, &route.rewrite.credentials);
     lookup.condition(&mut headers);
-    let query = target.query.as_deref().and_then(|query| found.forwarded_query(query));
-    Outgoing { method: &head.method, path: &target.path, query, headers }
+    Outgoing { method: &head.method, path: &target.path, query: from.query, headers }
+}
+
+/// The upstream's authority, or the caller's where that is kept: HTTP/2 has it in `:authority`, and HTTP/1.0
+/// may have none.
+fn set_host(headers: &mut HeaderMap, head: &Parts, preserve: bool, endpoint: &Endpoint) {
+    let asked = receive::host(head);
+    let kept = if preserve && !asked.is_empty() { HeaderValue::from_str(asked).ok() } else { None };
+    match kept.or_else(|| endpoint.host.clone()) {
+        Some(host) => drop(headers.insert(header::HOST, host)),
+        None => drop(headers.remove(header::HOST)),
+    }
 }
 
 /// The gateway's own credentials replace whatever the caller sent under their names.

@@ -64,15 +64,15 @@ async fn fetch(
 ) -> Option<()> {
     let target = receive::receive(head, &proxy.via).ok()?;
     let host = receive::normal_host(head).ok()?;
-    let identity = Identity::of(&host, &target, found);
+    let identity = Identity::of(&host, &target, found, route, (gateway, connection));
     let request_id = receive::request_id(&head.headers, now_ms());
     let mut word = None;
     let asked = Asking { now_ms: now_ms(), purpose: Purpose::Renew, has_body: false };
     let looked = lookup::lookup(&proxy.live, route, head, &target, &identity, asked, &mut word).await.ok()?;
     let Looked::Unanswered(mut lookup) = looked else { return None };
     loop {
-        let (via, target) = (&proxy.via, &target);
-        let source = Source { via, gateway, connection, route, head, target, found };
+        let (via, target, query) = (&proxy.via, &target, identity.query.as_deref());
+        let source = Source { via, gateway, connection, route, head, target, query, found };
         let outgoing = |endpoint: &_| outgoing::outgoing(&source, &lookup, &request_id, endpoint);
         let answer = forward::forward(route, connection.worker, None, outgoing).await;
         match lookup.settle(answer, &proxy.via, &mut word).await.ok()? {

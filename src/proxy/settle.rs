@@ -64,7 +64,8 @@ impl<'a> Lookup<'a> {
             }
         }
         if let Some(hit) = stale {
-            if response.status() == StatusCode::NOT_MODIFIED {
+            let not_modified = response.status() == StatusCode::NOT_MODIFIED;
+            if not_modified && !hit.leaves_to_client(asked.request.headers, response.headers()) {
                 let refreshed = asked.cache.refresh(&asked.request, hit, response.headers(), times);
                 return Ok(match refreshed {
                     Some(hit) => {

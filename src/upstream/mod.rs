@@ -2,9 +2,12 @@
 //!
 //! An [`Upstream`] outlives a configuration generation: [`Upstreams`] hands the same live handle to every
 //! generation that names the same endpoints, so pools and counts survive a reload. Which endpoint takes a
-//! request is `balance`'s business, how bytes travel is `transport`'s.
+//! request is `balance`'s business, how bytes travel is `transport`'s, and how many requests of one route may
+//! be under way `cap`'s.
 
+mod alias;
 mod balance;
+pub mod cap;
 pub mod failure;
 pub mod transport;
 
@@ -20,6 +23,7 @@ use std::{
 use http::HeaderValue;
 use url::{Position, Url};
 
+pub use cap::{Cap, Caps};
 pub use failure::Failure;
 
 /// What makes two upstreams the same across generations.
@@ -50,6 +54,8 @@ pub struct Upstream {
 pub struct Endpoint {
     /// Scheme, host and port; the path is `/`.
     pub origin: Url,
+    /// What its clients are told in the origin's place.
+    pub wire: Url,
     /// The origin's authority for `Host`. None where HTTP/2 may be spoken, which has `:authority` instead.
     pub host: Option<HeaderValue>,
     clients: transport::Clients,
@@ -73,10 +79,12 @@ impl Upstream {
             origin.set_path("/");
             origin.set_query(None);
             let http1 = key.own_host || origin.scheme() == "http";
+            let (wire, alias) = alias::of(&origin);
             Endpoint {
                 host: authority(&origin).filter(|_| http1),
                 origin,
-                clients: transport::Clients::new(workers, key.connect_timeout, key.own_host),
+                wire,
+                clients: transport::Clients::new(workers, key.connect_timeout, key.own_host, alias),
                 max_requests: key.max_requests,
                 in_flight: AtomicUsize::new(0),
                 requests: AtomicU64::new(0),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::Failure;
+use super::{Failure, alias::Alias};
 
 /// Idle connections are closed before the usual keep-alive bounds of upstreams (nginx: 75 s, Node: 5 s is
 /// caught by a retry), so that a request seldom meets a connection that is just being closed.
@@ -23,12 +23,19 @@ const MAX_RESPONSE_HEADERS: usize = 200;
 pub struct Clients {
     connect_timeout: Duration,
     http1_only: bool,
+    alias: Option<Arc<Alias>>,
     by_worker: Box<[OnceLock<reqwest::Client>]>,
 }
 
 impl Clients {
-    pub(super) fn new(workers: usize, connect_timeout: Duration, http1_only: bool) -> Self {
-        Self { connect_timeout, http1_only, by_worker: (0..workers).map(|_| OnceLock::new()).collect() }
+    pub(super) fn new(
+        workers: usize,
+        connect_timeout: Duration,
+        http1_only: bool,
+        alias: Option<Arc<Alias>>,
+    ) -> Self {
+        let by_worker = (0..workers).map(|_| OnceLock::new()).collect();
+        Self { connect_timeout, http1_only, alias, by_worker }
     }
 
     pub(super) fn get(&self, worker: usize) -> Result<&reqwest::Client, Failure> {
@@ -55,6 +62,9 @@ impl Clients {
             .tls_backend_preconfigured(tls());
         if self.http1_only {
             builder = builder.http1_only();
+        }
+        if let Some(alias) = &self.alias {
+            builder = builder.dns_resolver(Arc::clone(alias));
         }
         builder.build()
     }

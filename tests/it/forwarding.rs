@@ -109,6 +109,15 @@ fn the_upstream_gets_its_own_authority_unless_the_clients_is_to_be_kept() {
     through(&gateway, "/kept/x", "");
     assert_eq!(origin.await_call("/own/x").value("host"), origin.address.to_string());
     assert_eq!(origin.await_call("/kept/x").value("host"), "api.example");
+
+    // HTTP/2 has it in `:authority`.
+    let curl = std::process::Command::new("curl")
+        .args(["-sS", "--http2-prior-knowledge", "--max-time", "10", "-H", "Host: api.example"])
+        .arg(format!("http://{}/kept/two", gateway.address))
+        .output()
+        .expect("curl runs");
+    assert!(curl.status.success(), "{}", String::from_utf8_lossy(&curl.stderr));
+    assert_eq!(origin.await_call("/kept/two").value("host"), "api.example");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! mended in steps: opened again, then without the older generation, then empty.
 
 use std::{
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -316,7 +317,7 @@ async fn acknowledged(wait: oneshot::Receiver<()>, limit: Duration) -> bool {
 /// Makes and locks the folder and reads its small file; what another format or damage left is given up.
 fn prepare(dir: &Path) -> Result<(Lock, Meta, Vec<Diagnostic>), Box<Diagnostic>> {
     let no = |what: &str, error: std::io::Error| Box::new(unavailable(dir, &format!("{what}: {error}")));
-    std::fs::create_dir_all(dir).map_err(|e| no("it cannot be made", e))?;
+    make_folder(dir).map_err(|e| no("it cannot be made", e))?;
     let lock = Lock::take(dir).map_err(|unlocked| match unlocked {
         Unlocked::Io(error) => no("it cannot be locked", error),
         Unlocked::Taken(owner) => {
@@ -345,6 +346,11 @@ fn prepare(dir: &Path) -> Result<(Lock, Meta, Vec<Diagnostic>), Box<Diagnostic>>
     meta.opened += 1;
     meta.write(dir).map_err(|e| no("it cannot be written", e))?;
     Ok((lock, meta, diagnostics))
+}
+
+/// Makes the folder for its owner alone: what is stored was meant for callers who showed a credential.
+fn make_folder(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 fn unavailable(dir: &Path, why: &str) -> Diagnostic {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -383,7 +384,9 @@ async fn a_damaged_body_is_a_miss_and_is_forgotten() {
 async fn a_folder_that_is_taken_away_costs_hits_only_and_is_made_again() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("cache");
+    let mode = || fs::metadata(&folder).unwrap().permissions().mode() & 0o777;
     let cache = open(&folder);
+    assert_eq!(mode(), 0o700, "for its owner alone");
     fill(&cache, &Ask::get("/a"), 200, &[FRESH], b"a").unwrap();
     until(&cache, |stats| stats.disk_entries == 1).await;
     fs::remove_dir_all(&folder).unwrap();
@@ -392,6 +395,7 @@ async fn a_folder_that_is_taken_away_costs_hits_only_and_is_made_again() {
     assert!(!cache.stats().disk_problem.is_empty());
     assert_eq!(stored(&cache, "/b").await.unwrap().0, "b");
     until(&cache, |stats| stats.disk_ok).await;
+    assert_eq!(mode(), 0o700, "the new one too");
     fill(&cache, &Ask::get("/c"), 200, &[FRESH], b"c").unwrap();
     close(cache);
     let cache = open(&folder);

@@ -315,7 +315,7 @@ impl Writer {
         if dir.join("lock").exists() && dir.join("meta").exists() {
             return Ok(());
         }
-        std::fs::create_dir_all(dir).map_err(|e| e.to_string())?;
+        super::make_folder(dir).map_err(|e| e.to_string())?;
         if !dir.join("lock").exists() {
             self.lock = Lock::take(dir).map_err(|e| format!("the folder cannot be locked: {e:?}"))?;
         }

@@ -2,35 +2,35 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::{
-    Manner, Source, Summary, security,
+    Manner, Source, Summary, caching,
+    security::{self, Secrets},
     upstream::{self, Chosen, Keys},
 };
 use crate::{
-    cache::{RouteCacheOptions, UndeclaredQuery},
+    cache::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery},
     config::{
         Model, Switch,
+        bounds::Head,
         model::{self, Policy, UndeclaredQuery as Undeclared},
         record::Deep,
     },
     diagnostic::{Diagnostic, Place, codes},
     gateway::{
-        plan::{RoutePlan, SecurityPlan},
+        plan::{CapPlan, RoutePlan, SecurityPlan},
         route::{Credential, HeaderChanges, Rewrite, Strip, Timeouts},
     },
-    openapi::{self, Location, Siting},
+    openapi::{self, Siting},
     policy::{rate_limit, security::Mode},
     route::{Conditions, Methods, Template},
 };
 
 /// Request bodies beyond this are refused unless a route says otherwise: 100 MB.
 const BODY_LIMIT: u64 = 100_000_000;
-/// Longer targets are refused unless a route says otherwise.
-const URI_LIMIT: u64 = 16 * 1024;
 
 /// What the operations of one API have in common.
 pub struct Common<'a> {
@@ -41,8 +41,7 @@ pub struct Common<'a> {
     siting: Siting,
     parts: Parts,
     keys: Keys,
-    secret_headers: Arc<[HeaderName]>,
-    secret_params: Vec<String>,
+    secrets: Secrets,
     /// Operations without an upstream.
     homeless: usize,
     by_upstream: BTreeMap<String, usize>,
@@ -58,6 +57,9 @@ struct Parts {
     timeouts: Timeouts,
     body_limit: u64,
     uri_limit: usize,
+    head_limit: usize,
+    field_limit: usize,
+    max_requests: Option<usize>,
     limits: Arc<[rate_limit::Config]>,
 }
 
@@ -75,17 +77,15 @@ impl<'a> Common<'a> {
             upstream: None,
             all_servers: entry.all_servers.unwrap_or(false),
         };
-        let (headers, secret_params) = security::secrets(source.api);
         Self {
             model,
             source,
             name: source.name.into(),
-            parts: Parts::empty(&policy),
+            parts: Parts::empty(model, &policy),
             policy,
             siting,
             keys: Keys::default(),
-            secret_headers: headers.into(),
-            secret_params,
+            secrets: Secrets::of(source.api),
             homeless: 0,
             by_upstream: BTreeMap::new(),
             prefix: None,
@@ -131,7 +131,7 @@ impl<'a> Common<'a> {
             Some((parts, policy, own)) => (parts, policy, *own),
             None => (&self.parts, &self.policy, false),
         };
-        self.operations.push(manner(policy, parts));
+        self.operations.push(manner(operation, policy, parts));
         let mut siting = self.siting.clone();
         let own_address = merged.is_some() && own_upstream(policy) != own_upstream(&self.policy);
         if own_address {
@@ -184,9 +184,15 @@ impl<'a> Common<'a> {
             timeouts: parts.timeouts,
             body_limit: parts.body_limit,
             uri_limit: parts.uri_limit,
+            head_limit: parts.head_limit,
+            field_limit: parts.field_limit,
+            cap: parts.max_requests.map(|max_requests| CapPlan {
+                identity: format!("{} {} {}", self.name, operation.method, operation.key).into(),
+                max_requests,
+            }),
             encoded_slash: policy.encoded_slash.unwrap_or_default(),
             cache: self.caching(operation, policy),
-            secret_params: self.secret_params.clone(),
+            secret_params: self.secrets.params.clone(),
             place,
         })
     }
@@ -197,16 +203,8 @@ impl<'a> Common<'a> {
 
     fn caching(&self, operation: &openapi::Operation, policy: &Policy) -> Option<RouteCacheOptions> {
         let mut options = caching(policy)?;
-        let at = |location| operation.parameters.iter().filter(move |p| p.location == location);
-        // A credential in the query tells answers apart whether it is declared as a parameter or not.
-        let secrets = self.secret_params.iter().map(|name| name.as_str().into());
-        options.query = Some(at(Location::Query).map(|p| p.name.as_str().into()).chain(secrets).collect());
-        options.headers = at(Location::Header)
-            .filter_map(|p| p.name.parse::<HeaderName>().ok())
-            .filter(|name| !matches!(name.as_str(), "accept" | "content-type" | "authorization"))
-            .collect();
-        options.cookies = at(Location::Cookie).map(|p| p.name.as_str().into()).collect();
-        options.credentials = Arc::clone(&self.secret_headers);
+        let fold = matches!(&policy.cache, Some(Switch::On(entry)) if entry.fold_defaults == Some(true));
+        caching::declare(&mut options, operation, &self.secrets, fold);
         Some(options)
     }
 
@@ -307,11 +305,22 @@ pub fn plain(
         timeouts: parts.timeouts,
         body_limit: parts.body_limit,
         uri_limit: parts.uri_limit,
+        head_limit: parts.head_limit,
+        field_limit: parts.field_limit,
+        cap: parts.max_requests.map(|max_requests| CapPlan { identity: identity(entry), max_requests }),
         encoded_slash: policy.encoded_slash.unwrap_or_default(),
         cache: caching(policy),
         secret_params: Vec::new(),
         place: (*entry.place).clone(),
     })
+}
+
+/// What tells a route without a description from all others, in every generation.
+fn identity(entry: &model::Route) -> Arc<str> {
+    let hosts = entry.host.iter().flat_map(|many| &many.0).map(|host| host.value.0.as_str());
+    let methods = entry.methods.iter().map(Method::as_str);
+    let words: Vec<&str> = hosts.chain(["/"]).chain(methods).collect();
+    format!("{} {}", words.join(" "), entry.path.value).into()
 }
 
 impl Parts {
@@ -326,24 +335,30 @@ impl Parts {
                     None
                 }
             });
-        Self { chosen, ..Self::empty(policy) }
+        Self { chosen, ..Self::empty(model, policy) }
     }
 
     /// Everything but the upstream.
-    fn empty(policy: &Policy) -> Self {
+    fn empty(model: &Model, policy: &Policy) -> Self {
         let limits = policy.limits.clone().unwrap_or_default();
+        let listener = Head::of(model);
+        let head = listener.with(&limits);
+        // What the listener judges already is not judged again.
+        let narrower = |own: usize, whole: usize| if own < whole { own } else { usize::MAX };
         let body_limit = match limits.body {
             Some(Switch::Off) => u64::MAX,
             Some(Switch::On(size)) => size.0,
             None => BODY_LIMIT,
         };
-        let uri_limit = limits.uri.map_or(URI_LIMIT, |size| size.0);
         Self {
             chosen: None,
             rewrite: rewrite(policy),
             timeouts: timeouts(policy),
             body_limit,
-            uri_limit: usize::try_from(uri_limit).unwrap_or(usize::MAX),
+            uri_limit: head.uri,
+            head_limit: narrower(head.bytes, listener.bytes),
+            field_limit: narrower(head.fields, listener.fields),
+            max_requests: limits.max_requests.as_ref().map(|max| max.value),
             limits: rate_limits(policy),
         }
     }
@@ -432,24 +447,53 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
         None => model::Caching::default(),
     };
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let default = RouteCacheOptions::default();
     Some(RouteCacheOptions {
         default_ttl_ms: entry.default_ttl.map(millis),
+        heuristic: entry.heuristic.unwrap_or(false),
+        grace_ms: entry.grace.map_or(0, millis),
+        request_directives: match entry.request_directives {
+            None | Some(model::RequestDirectives::Honour) => RequestDirectiveMode::Honour,
+            Some(model::RequestDirectives::Ignore) => RequestDirectiveMode::Ignore,
+        },
+        busting_floor_ms: entry.reload_interval.map_or(0, millis),
+        targets: entry.targeted.map_or(default.targets, |names| names.0.into()),
+        set_cookie: match entry.set_cookie {
+            None | Some(model::SetCookie::Drop) => SetCookie::Drop,
+            Some(model::SetCookie::Keep) => SetCookie::Keep,
+            Some(model::SetCookie::Refuse) => SetCookie::Refuse,
+        },
+        surrogate_control: entry.surrogate_control.unwrap_or(false),
         shared: entry.shared.unwrap_or(false),
         undeclared_query: match entry.undeclared_query {
             None | Some(Undeclared::Key) => UndeclaredQuery::Key,
             Some(Undeclared::Ignore) => UndeclaredQuery::Ignore,
             Some(Undeclared::Bypass) => UndeclaredQuery::Bypass,
         },
-        ..RouteCacheOptions::default()
+        languages: entry
+            .languages
+            .iter()
+            .flat_map(|many| &many.0)
+            .map(|language| language.0.clone())
+            .collect(),
+        ..default
     })
 }
 
 /// How an operation is shown in the documentation.
-fn manner(policy: &Policy, parts: &Parts) -> Manner {
+fn manner(operation: &openapi::Operation, policy: &Policy, parts: &Parts) -> Manner {
+    let SecurityPlan { mode, public, .. } = security_of(policy);
+    // An empty requirement is met by everyone.
+    let asks = |all: &Vec<openapi::Requirement>| !all.is_empty() && all.iter().all(|one| !one.is_empty());
     Manner {
         documented: policy.docs.unwrap_or(true),
-        security: security_of(policy).mode,
-        public: policy.public.unwrap_or(false),
+        security: mode,
+        public,
+        checked: match mode {
+            Mode::Pass => false,
+            Mode::Enforce => operation.security.as_ref().is_some_and(asks),
+            Mode::Gateway => !public,
+        },
         limited: !parts.limits.is_empty(),
     }
 }

@@ -46,17 +46,26 @@ fn place(name: &str, location: Location) -> Option<Place> {
     }
 }
 
-/// The API keys that the description defines: header fields and query parameters that hold secrets.
-pub fn secrets(api: &openapi::Api) -> (Vec<HeaderName>, Vec<String>) {
-    let mut found = (Vec::new(), Vec::new());
-    for (_, scheme) in &api.security_schemes {
-        match scheme {
-            SecurityScheme::ApiKey { name, location: Location::Header } => {
-                found.0.extend(name.parse::<HeaderName>().ok());
+/// The API keys that the description defines, by where they are sent.
+#[derive(Debug, Default)]
+pub struct Secrets {
+    pub headers: Vec<HeaderName>,
+    pub params: Vec<String>,
+    pub cookies: Vec<Box<str>>,
+}
+
+impl Secrets {
+    pub fn of(api: &openapi::Api) -> Self {
+        let mut found = Self::default();
+        for (_, scheme) in &api.security_schemes {
+            let SecurityScheme::ApiKey { name, location } = scheme else { continue };
+            match location {
+                Location::Header => found.headers.extend(name.parse::<HeaderName>().ok()),
+                Location::Query => found.params.push(name.clone()),
+                Location::Cookie => found.cookies.push(name.as_str().into()),
+                _ => {}
             }
-            SecurityScheme::ApiKey { name, location: Location::Query } => found.1.push(name.clone()),
-            _ => {}
         }
+        found
     }
-    found
 }

@@ -17,6 +17,11 @@ codes! { RUN:
     ///
     /// Take it from the environment (`env:NAME`) or from a file (`@file`).
     SECRET_ON_COMMAND_LINE = "secret-on-command-line";
+    /// A value was given for a server variable that no server of the description has.
+    ///
+    /// `--server-variable NAME=VALUE` and `server_variables` fill in the `{NAME}` of server addresses. This one fills
+    /// in nothing: is it misspelt, or did the description change?
+    SERVER_VARIABLE_UNUSED = "server-variable-unused";
     /// A setting of the process changed while it runs.
     ///
     /// APIs, routes, upstreams and policies change with the file; listeners, the admin listener, the state

@@ -6,12 +6,14 @@ pub mod nginx;
 pub mod origin;
 pub mod prism;
 pub mod raw;
+pub mod varnish;
 
 pub use files::Folder;
 pub use gateway::{Gateway, cli};
 pub use nginx::Nginx;
 pub use origin::{Call, Origin};
 pub use raw::{Client, Response};
+pub use varnish::Varnish;
 
 use std::{
     net::TcpListener,
