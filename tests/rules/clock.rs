@@ -171,7 +171,7 @@ impl World {
         };
         match self.cache.mend(&request, mend, response.status(), response.headers(), times) {
             Mended::Rest(rest) => {
-                let arriving = Arriving { data: Some(response.into_body()), cut: asking.row.answer.cut };
+                let arriving = Arriving::of(response.body(), asking.row.answer.cut);
                 let response = whole(rest.respond(&request, Box::pin(arriving)));
                 Asked { response, outcome: Outcome::Forwarded, sent }
             }
@@ -188,7 +188,7 @@ impl World {
         moment: gatewright::cache::Moment,
     ) -> Result<(), NoStore> {
         let fill = self.cache.admit(request, response.status(), response.headers(), times, moment)?;
-        let arriving = Arriving { data: Some(response.body().clone()), cut: asking.row.answer.cut };
+        let arriving = Arriving::of(response.body(), asking.row.answer.cut);
         let read = now(fill.through(Box::pin(arriving)).collect());
         assert_eq!(read.is_err(), asking.row.answer.cut);
         Ok(())
@@ -324,6 +324,13 @@ struct Arriving {
     data: Option<Bytes>,
     /// It breaks off.
     cut: bool,
+}
+
+impl Arriving {
+    fn of(body: &Bytes, cut: bool) -> Self {
+        let comes = if cut { body.len() / 2 } else { body.len() };
+        Self { data: Some(body.slice(..comes)), cut }
+    }
 }
 
 impl http_body::Body for Arriving {
