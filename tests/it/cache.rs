@@ -123,7 +123,7 @@ fn an_upstream_that_is_taken_offline_is_not_asked() {
     });
     let config = |offline: bool| {
         format!(
-            "routes:\n  - {{ path: '/{{+any}}', upstream: u, cache: {{ offline: {offline} }} }}\n\
+            "routes:\n  - {{ path: /**, upstream: u, cache: {{ offline: {offline} }} }}\n\
              upstreams:\n  u: {{ endpoints: ['{}'] }}\n",
             origin.url()
         )
@@ -136,7 +136,8 @@ fn an_upstream_that_is_taken_offline_is_not_asked() {
     let calls = origin.calls();
     let answer = gateway.get_with("/may", "Cache-Control: no-cache\r\n");
     assert_eq!(answer.text(), "may");
-    assert!(answer.cache().contains("hit; ttl=-1; detail=stale"), "{}", answer.cache());
+    assert!(answer.cache().starts_with("hit; ttl=-"), "{}", answer.cache());
+    assert!(answer.cache().contains("detail=stale"), "{}", answer.cache());
     gateway.get("/must").problem(504, "not-cached");
     gateway.send("POST", "/may", "", "x").problem(504, "not-cached");
     gateway.send("GET", "/may", "", "x").problem(504, "not-cached");

@@ -33,6 +33,7 @@ mod docs;
 mod keys;
 mod lifecycle;
 mod limits;
+mod mixed_load;
 mod ranges;
 mod reload;
 mod rules;
