@@ -166,6 +166,9 @@ pub struct Stored {
     pub ttl_seconds: i64,
     /// Bytes of the body.
     pub bytes: u64,
+    /// Whether only parts of it are stored, from answers with 206.
+    #[serde(default)]
+    pub incomplete: bool,
     pub in_memory: bool,
     pub on_disk: bool,
     /// Whether it is for one principal alone.

@@ -135,6 +135,13 @@ impl Policy {
             .saturating_sub(i64::try_from(self.age_ms(now_ms)).unwrap_or(i64::MAX))
     }
 
+    /// Whether it answers other requests as it is when it has just come: some freshness is left, and it need
+    /// not be validated at each use.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.lifetime_ms > self.initial_age_ms && !self.always_validate
+    }
+
     /// Whether it may be served, stale, after the upstream failed (RFC 5861, 4; RFC 9111, 4.2.4).
     #[must_use]
     pub fn usable_on_error(
@@ -361,6 +368,15 @@ pub fn reuse(policy: &Policy, asked: &RequestDirectives, options: &RouteCacheOpt
         RequestDirectiveMode::Ignore => RequestDirectives::default(),
     };
     let ttl = policy.ttl_ms(now_ms);
+    if options.offline {
+        // A cache that is disconnected may serve what is stale (RFC 9111, 4.2.4); what a request would rather
+        // have cannot be had.
+        return match policy.always_validate || (policy.never_stale && ttl <= 0) {
+            true => Reuse::Validate(Validate::Stale),
+            false if ttl > 0 => Reuse::Fresh,
+            false => Reuse::Stale,
+        };
+    }
     let ms = |seconds: u64| i64::try_from(seconds * 1000).unwrap_or(i64::MAX);
     let recent = now_ms.saturating_sub(policy.received_ms) < options.busting_floor_ms;
     let too_old = asked.max_age.is_some_and(|max| max == 0 || policy.age_ms(now_ms) / 1000 > max);

@@ -117,6 +117,12 @@ impl Memory {
         self.resources.insert_with_lifecycle(id, resource, &mut Some(id));
     }
 
+    /// Takes all responses of a key away.
+    pub fn forget(&self, key: &Key) {
+        let _turn = self.turn(key.id);
+        drop(self.resources.remove(&key.id));
+    }
+
     /// Takes one response away.
     pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
         let _turn = self.turn(key.id);

@@ -6,14 +6,15 @@
 //! before the disk ([`disk`]), which has threads of its own: a hit in memory never waits for it, and a
 //! disk that fails costs hits, never answers.
 //!
-//! One request: `lookup` → (`Hit::respond` | forward → `admit` → `Fill` | forward → 304 → `refresh`);
+//! One request: `lookup` → (`Hit::respond` | forward → `admit` → `Fill` | forward → 304 → `refresh` |
+//! forward → 206 → `mend`), with `turn` before forwarding: another request may be about to bring the same;
 //! an unsafe method: forward → `invalidate`.
 
 use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +34,7 @@ pub mod conditional;
 pub mod fields;
 pub mod key;
 pub mod language;
+pub mod parts;
 pub mod purge;
 pub mod query;
 pub mod range;
@@ -40,10 +42,12 @@ pub mod tags;
 pub mod vary;
 
 mod admit;
+mod arrival;
 pub mod collapse;
 mod invalidate;
 pub mod listing;
 mod lookup;
+mod partial;
 
 pub mod disk;
 pub mod entry;
@@ -57,14 +61,16 @@ pub mod status;
 pub mod store;
 
 pub use admit::Moment;
-pub use collapse::{Flight, Turn, Wait};
+pub use collapse::{Flight, Followers, Outcome, Pass, Turn};
 pub use control::{NoStore, Validate};
 pub use fill::Fill;
 pub use freshness::Times;
 pub use hit::{Hit, Origin};
 pub use invalidate::{PurgeError, Purged};
 pub use key::Owner;
+pub use lookup::Looked;
 pub use options::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery};
+pub use partial::{Mend, Mended, Rest};
 pub use purge::{Bound, Cover, Purge, Scope, query_hash};
 pub use query::{Absent, DeclaredQuery, Param};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};
@@ -117,6 +123,8 @@ pub(crate) struct Inner {
     /// Bytes that fills may still take.
     budget: AtomicU64,
     flights: Arc<collapse::Flights>,
+    /// Whether parts of responses were ever kept: else nobody looks for them.
+    has_parts: AtomicBool,
 }
 
 impl Cache {
@@ -141,7 +149,8 @@ impl Cache {
             seed,
             max_object_bytes: config.max_object_bytes,
             budget: AtomicU64::new(config.memory_bytes.max(LEAST_FILL_BUDGET).max(config.max_object_bytes)),
-            flights: Arc::new(collapse::Flights::new()),
+            flights: Arc::default(),
+            has_parts: AtomicBool::new(false),
         };
         (Self { inner: Arc::new(inner) }, diagnostics)
     }
@@ -172,6 +181,7 @@ impl Inner {
     /// Keeps a response in both tiers; false when neither takes it, or what it stands for was
     /// invalidated since it began.
     fn store(&self, key: &key::Key, entry: &Arc<entry::Entry>, to_disk: bool) -> bool {
+        self.forget_parts(key);
         let as_of = self.epochs.now();
         let mut kept = self.is_untouched(key, entry);
         if kept {

@@ -165,6 +165,8 @@ impl Writer {
                 let body = match &entry.body {
                     Stored::Bytes(bytes) => Placed::Here(bytes),
                     Stored::File(file) => Placed::File(file.name, file.len),
+                    // Those are in memory alone.
+                    Stored::Parts(_) => return Ok(false),
                 };
                 let softer = record::encode(&key, &entry, body, seed);
                 let changed = softer != value;

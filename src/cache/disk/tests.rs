@@ -20,7 +20,7 @@ use crate::cache::{
     Cache, CacheReport, Inner, Lookup, Miss, Purge, Scope, memory,
     purge::Fate,
     store::{Record, Store, StoreError, StoreStats},
-    tests::{Ask, NOW, body, fill, map},
+    tests::{Ask, NOW, body, fill, map, said},
 };
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=600");
@@ -55,7 +55,7 @@ async fn stored(cache: &Cache, path: &str) -> Option<(Bytes, String)> {
     match cache.lookup(&ask.request()).await {
         Lookup::Fresh(hit) => {
             let response = hit.respond(&ask.request());
-            let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+            let status = said(response.headers()).to_owned();
             Some((body(response).await, status))
         }
         _ => None,
@@ -471,7 +471,8 @@ fn faulty(dir: &Path) -> (Cache, Arc<Faults>) {
         stats,
         max_object_bytes: 1 << 20,
         budget: AtomicU64::new(1 << 30),
-        flights: Arc::new(crate::cache::collapse::Flights::new()),
+        flights: Arc::default(),
+        has_parts: AtomicBool::new(false),
     };
     (Cache { inner: Arc::new(inner) }, faults)
 }

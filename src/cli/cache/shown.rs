@@ -104,6 +104,9 @@ pub fn line(answer: &Stored) -> String {
         bytes(answer.bytes),
         plain(&answer.url),
     );
+    if answer.incomplete {
+        line.push_str("  [in part]");
+    }
     if answer.private {
         line.push_str("  [one principal's]");
     }
@@ -133,7 +136,8 @@ fn variant(variant: &Variant) -> String {
         (true, false) => "in memory",
         _ => "on disk",
     };
-    line("answer", format!("{}, {}, {tiers}", answer.status, bytes(answer.bytes)));
+    let parts = if answer.incomplete { "parts of " } else { "" };
+    line("answer", format!("{}, {parts}{}, {tiers}", answer.status, bytes(answer.bytes)));
     match (&answer.api, &answer.operation) {
         (Some(api), Some(operation)) => line("operation", format!("{} of {}", plain(operation), plain(api))),
         _ => line("operation", "none of the present configuration".to_owned()),
@@ -255,6 +259,7 @@ mod tests {
             age_seconds: 75,
             ttl_seconds: -15,
             bytes: 1300,
+            incomplete: false,
             in_memory: true,
             on_disk: true,
             private: true,

@@ -270,7 +270,7 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{NoStore, status};
+    use crate::cache::{NoStore, key::Name, status};
 
     fn outcome(code: u16, fields: &[(&'static str, &str)]) -> Outcome {
         let fields =
@@ -309,15 +309,15 @@ mod tests {
 
     #[test]
     fn what_the_cache_writes_is_understood() {
-        let miss = status::Forwarded::Miss(crate::cache::Miss::Uri);
+        let (miss, key) = (status::Forwarded::Miss(crate::cache::Miss::Uri), Name(7));
         for (stored, expected) in [
             (Some(Ok(())), Outcome::Stored),
             (Some(Err(NoStore::Private)), Outcome::NotStored("private".into())),
         ] {
-            let said = status::forwarded(miss, StatusCode::OK, stored);
+            let said = status::forwarded(miss, StatusCode::OK, stored, false, Some(key));
             assert_eq!(outcome(200, &[("cache-status", said.to_str().unwrap())]), expected);
         }
-        let hit = status::hit(None, 3, Some("disk"));
+        let hit = status::hit(status::Whence { before: None, key }, 3, Some("disk"));
         assert_eq!(outcome(200, &[("cache-status", hit.to_str().unwrap())]), Outcome::Hit);
     }
 
