@@ -27,9 +27,9 @@ bench: ## Measure CPU per request beside nginx and HAProxy, start, import; print
 	cargo build --release --locked
 	python3 tests/bench/run.py
 
-soak: ## The long scenarios in their full size (10 GB bodies, minutes of load)
+soak: ## The long scenarios in their full size (10 GB bodies, ten minutes of mixed load)
 	@tests/setup.sh build test
-	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: --nocapture
+	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: mixed_load:: --nocapture
 
 docs: ## Write the generated reference anew and build the documentation of the code
 	UPDATE=1 cargo test --locked --lib -- not_stale

@@ -3,6 +3,9 @@
 //! `src/README.md` is the map: the life of a request, the rooms, the invariants. The modules stand in
 //! layer order: each may use those above it and never those below (`tests/tidy.rs` reads the `use` lines).
 
+// These panic when nobody reads any more.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod diagnostic;
 pub mod exchange;
 pub mod problem;

@@ -79,12 +79,13 @@ problems! {
     NOT_IMPLEMENTED "method-not-implemented" NOT_IMPLEMENTED Client "http_request_denied" "the gateway does not serve this method" => "CONNECT is not served here.";
     UPSTREAM_UNREACHABLE "upstream-unreachable" BAD_GATEWAY Upstream "connection_refused" "the upstream cannot be reached" => "The gateway could not connect. Operator: is the upstream running at the address in the log, and may the gateway reach it?";
     UPSTREAM_PROTOCOL_ERROR "upstream-protocol-error" BAD_GATEWAY Upstream "http_protocol_error" "the upstream's answer is not valid HTTP" => "Operator: the log says what was wrong. A restarting or overloaded upstream often cuts its answers short.";
-    UPSTREAM_UNAVAILABLE "upstream-unavailable" SERVICE_UNAVAILABLE Upstream "destination_unavailable" "the upstream cannot take the request now" => "Try again as `Retry-After` says. Operator: see the upstream's health and its cap on requests.";
+    UPSTREAM_UNAVAILABLE "upstream-unavailable" SERVICE_UNAVAILABLE Upstream "destination_unavailable" "the upstream cannot take the request now" => "Try again as `Retry-After` says. Operator: see the upstream's health, its `max_requests` and `limits.max_requests` of the route.";
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE Gateway "connection_limit_reached" "the gateway is at its limit" => "Try again as `Retry-After` says.";
-    PURGE_INCOMPLETE "purge-incomplete" SERVICE_UNAVAILABLE Gateway "destination_unavailable" "only this node was purged" => "What was stored here is purged and stays so, but Redis did not take the purge, so other nodes do not know of it. `detail` says why. Purge again when Redis is back: `redis_up` among the metrics and `/redis` of the admin API show it.";
+    PURGE_INCOMPLETE "purge-incomplete" SERVICE_UNAVAILABLE Gateway "destination_unavailable" "only this node was purged" => "What was stored here is purged and stays so, but Redis did not take the purge, so other nodes do not know of it. `detail` says why. It waits here and is passed on when Redis is back; if this gateway ends before, that is lost: purge again to be sure. `redis_up` and `purges_waiting` among the metrics and `/redis` of the admin API show how it stands.";
+    PURGE_UNCONFIRMED "purge-unconfirmed" SERVICE_UNAVAILABLE Gateway "proxy_internal_error" "the purge is not confirmed" => "Nothing of it answers now, but the disk did not confirm in time: after a crash it could come back. Send it again. Operator: the log and `gatewright cache stats` say what is wrong with the disk.";
     ISSUER_UNAVAILABLE "issuer-unavailable" SERVICE_UNAVAILABLE Upstream "destination_unavailable" "the issuer's keys cannot be had" => "The token cannot be checked while the keys of its issuer are missing. Operator: the log says why the key set at `jwks` could not be read.";
     UPSTREAM_TIMEOUT "upstream-timeout" GATEWAY_TIMEOUT Upstream "http_response_timeout" "the upstream did not answer in time" => "Operator: the timeouts are `timeouts.connect`, `first_byte`, `idle` and `total` of the route.";
-    NOT_CACHED "not-cached" GATEWAY_TIMEOUT Client "http_request_denied" "nothing is stored that may answer" => "The request allows only a stored answer (`Cache-Control: only-if-cached`) and none is fit.";
+    NOT_CACHED "not-cached" GATEWAY_TIMEOUT Client "http_request_denied" "nothing is stored that may answer" => "Only a stored answer was allowed, and none is fit: the request says so (`Cache-Control: only-if-cached`), or the route is offline (`cache: { offline: true }`).";
     LOOP_DETECTED "loop-detected" LOOP_DETECTED Client "proxy_loop_detected" "the request came through this gateway before" => "An upstream points back at the gateway. Operator: correct the upstream's address.";
 }
 
@@ -100,7 +101,7 @@ pub struct Part {
 }
 
 /// A refusal: a row of the table and what is particular about this one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Problem {
     pub kind: &'static Kind,
     /// Helps the caller mend the request; never an address, a stack or a secret.

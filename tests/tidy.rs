@@ -19,8 +19,8 @@ use source::{
 
 /// Each room may use those of the lines above its own.
 const LAYERS: &[&[&str]] = &[
-    &["exchange", "problem", "diagnostic", "telemetry"],
-    &["cache", "counter", "policy", "route", "tls", "upstream"],
+    &["exchange", "problem", "diagnostic", "telemetry", "route"],
+    &["cache", "counter", "policy", "tls", "upstream"],
     &["gateway"],
     &["config", "openapi", "proxy"],
     &["admin", "docs", "provider", "server"],
@@ -32,6 +32,7 @@ const SIDEWAYS: &[(&str, &str, &str)] = &[
     ("problem", "exchange", "a refusal is a response with a body"),
     ("telemetry", "exchange", "an access event has the time and id of its exchange"),
     ("telemetry", "problem", "events and counts name the refusal"),
+    ("cache", "route", "a purge names paths by their templates"),
     ("policy", "counter", "a rate limit is a policy that counts"),
     ("config", "openapi", "a description is compiled like the configuration that names it"),
 ];

@@ -3,8 +3,8 @@
 use axum::{
     Json,
     body::Body,
-    extract::{FromRequest, Request},
-    http::{StatusCode, header},
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
@@ -89,6 +89,23 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
             Refusal::new(&problem::MALFORMED_REQUEST, format!("the body is not right: {error}"))
         })?;
         Ok(Self(value))
+    }
+}
+
+/// The query as fields; what is wrong with it becomes a problem document.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match axum::extract::Query::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(error) => {
+                let why = format!("the query is not right: {}", error.body_text());
+                Err(Refusal::new(&problem::MALFORMED_REQUEST, why))
+            }
+        }
     }
 }
 

@@ -17,9 +17,10 @@ use utoipa::{
 };
 
 use super::{
-    CacheState, Control, CreatedKey, Generation, Health, Key, NewKey, Purge, Purged, Ready, RedisState,
-    UpstreamState,
-    answer::{Input, ProblemDocument, Refusal, change},
+    CacheState, Control, CreatedKey, Generation, Health, Key, Listing, NewKey, Purge, Purged, Ready,
+    RedisState, StoredPage, UpstreamState, Variant,
+    answer::{Input, ProblemDocument, Query, Refusal, change},
+    stored::Address,
 };
 use crate::problem::{self, Problem};
 
@@ -31,8 +32,8 @@ pub(super) fn frame() -> OpenApi {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
-            "The text of `admin.token` in the state directory. Calls that change something need it; off \
-             loopback every call but `/health` and `/ready` does.",
+            "The text of `admin.token` in the state directory. Calls that change something need it, and those \
+             that show what is stored; off loopback every call but `/health` and `/ready` does.",
         ))
         .build();
     frame
@@ -153,7 +154,7 @@ pub(super) async fn upstreams(State(gateway): Gateway) -> Json<Vec<UpstreamState
     Json(gateway.upstreams())
 }
 
-/// What the cache holds
+/// How the cache is and what it did
 #[utoipa::path(get, path = "/cache", tag = "cache", security(("token" = []), ()),
     responses((status = 200, body = CacheState, description = "its present state")))]
 pub(super) async fn cache(State(gateway): Gateway) -> Json<CacheState> {
@@ -167,10 +168,37 @@ pub(super) async fn redis(State(gateway): Gateway) -> Json<RedisState> {
     Json(gateway.redis())
 }
 
+/// Stored answers, a page at a time
+#[utoipa::path(get, path = "/cache/entries", tag = "cache", security(("token" = [])), params(Listing), responses(
+    (status = 200, body = StoredPage, description = "a page; `next` leads to the one after it"),
+    (status = 401, body = ProblemDocument, description = "the token is missing or wrong", content_type = "application/problem+json"),
+    (status = 422, body = ProblemDocument, description = "nothing can be meant by it", content_type = "application/problem+json")))]
+pub(super) async fn stored(
+    State(gateway): Gateway,
+    Query(which): Query<Listing>,
+) -> Result<(StatusCode, Json<StoredPage>), Refusal> {
+    change(StatusCode::OK, move || gateway.stored(&which)).await
+}
+
+/// Everything stored for one address
+///
+/// All variants with their stored fields, their freshness, and what would be done with them.
+#[utoipa::path(get, path = "/cache/entry", tag = "cache", security(("token" = [])), params(Address), responses(
+    (status = 200, body = Vec<Variant>, description = "all of it; empty when nothing is stored"),
+    (status = 401, body = ProblemDocument, description = "the token is missing or wrong", content_type = "application/problem+json"),
+    (status = 422, body = ProblemDocument, description = "nothing can be meant by it", content_type = "application/problem+json")))]
+pub(super) async fn variants(
+    State(gateway): Gateway,
+    Query(address): Query<Address>,
+) -> Result<(StatusCode, Json<Vec<Variant>>), Refusal> {
+    change(StatusCode::OK, move || gateway.variants(&address.url)).await
+}
+
 /// Remove answers from the cache
 ///
-/// `"all"`, or an object with one of `url`, `prefix` and `api`. With a Redis it reaches every node that shares
-/// it; while that is away, this one alone: then the answer is 503 `purge-incomplete`.
+/// When it answers with 200, nothing of what was meant comes back, not even after a crash.
+/// With a Redis that also holds for every node that shares it. While that is away, the purge is this node's alone
+/// and waits here to be passed on: then the answer is 503 `purge-incomplete`.
 #[utoipa::path(post, path = "/cache/purge", tag = "cache", security(("token" = [])), request_body = Purge, responses(
     (status = 200, body = Purged, description = "how much was removed"),
     (status = 401, body = ProblemDocument, description = "the token is missing or wrong", content_type = "application/problem+json"),
@@ -182,8 +210,7 @@ pub(super) async fn purge(
 ) -> Result<(StatusCode, Json<Purged>), Refusal> {
     let (status, Json(purged)) = change(StatusCode::OK, move || gateway.purge(&what)).await?;
     let Some(why) = purged.why else { return Ok((status, Json(purged))) };
-    let detail = format!("other nodes may still serve what was purged here: {why}; purge again when Redis is back");
-    let problem = Problem::new(&problem::PURGE_INCOMPLETE, detail).member("entries", purged.entries.into());
+    let problem = Problem::new(&problem::PURGE_INCOMPLETE, why).member("answers", purged.answers.into());
     Err(Refusal(problem.member("reach", serde_json::json!(purged.reach))))
 }
 

@@ -7,6 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{
+    RedisState,
+    stored::{CacheState, Listing, Purge, Purged, StoredPage, Variant},
+};
 use crate::{diagnostic::Diagnostic, telemetry::Metrics};
 
 /// The gateway behind the admin API.
@@ -31,6 +35,10 @@ pub trait Control: Send + Sync + 'static {
     /// Revokes the key whose id begins with `id`, if that is exactly one.
     fn revoke_key(&self, id: &str) -> Result<Key, Vec<Diagnostic>>;
     fn purge(&self, what: &Purge) -> Result<Purged, Vec<Diagnostic>>;
+    /// These two change nothing, but may wait for the disk.
+    fn stored(&self, which: &Listing) -> Result<StoredPage, Vec<Diagnostic>>;
+    /// Everything stored for one address.
+    fn variants(&self, url: &str) -> Result<Vec<Variant>, Vec<Diagnostic>>;
 }
 
 /// Whether requests are still taken.
@@ -93,114 +101,6 @@ pub struct Endpoint {
     pub state: String,
     /// Requests sent and not yet answered.
     pub in_flight: u64,
-}
-
-/// What the cache holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct CacheState {
-    pub enabled: bool,
-    /// Answers held on disk.
-    pub entries: u64,
-    /// Bytes on disk.
-    pub bytes: u64,
-    pub max_bytes: u64,
-    /// Answers held in memory.
-    pub memory_entries: u64,
-    pub memory_bytes: u64,
-}
-
-/// What to remove from the cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Purge {
-    /// Everything.
-    All,
-    /// One address with all its variants, as a caller would write it: `http://host/path?query`.
-    Url(String),
-    /// Everything under an address: `http://host/path/`.
-    Prefix(String),
-    /// Everything of one API, by its name.
-    Api(String),
-}
-
-/// How much was removed, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Purged {
-    pub entries: u64,
-    pub reach: Reach,
-    /// The number of the purge in the log that all nodes read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sequence: Option<u64>,
-    /// Why no other node knows of it.
-    #[serde(skip)]
-    #[schema(ignore)]
-    pub why: Option<String>,
-}
-
-/// Which nodes a purge reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Reach {
-    /// This gateway; it shares no Redis with others.
-    Alone,
-    /// All that share the Redis: those that are up within moments, others before they serve again.
-    Everywhere,
-    /// This gateway alone, though it shares a Redis.
-    HereOnly,
-}
-
-/// The Redis that several gateways share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RedisState {
-    pub state: RedisStatus,
-    /// Its address, without credentials.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<String>,
-    /// When the state began.
-    pub since_ms: u64,
-    /// Why it is down.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    /// Connections made since the start.
-    pub connects: u64,
-    /// Connections that failed or ended since the start.
-    pub failures: u64,
-    /// How far this gateway is with the purges of all; absent when the cache is off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub purges: Option<PurgeLog>,
-}
-
-/// How the connection to Redis is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RedisStatus {
-    /// None is configured.
-    Off,
-    /// The first attempt is under way.
-    Connecting,
-    Up,
-    /// The last attempt failed; the next one comes by itself.
-    Down,
-}
-
-/// How far this gateway is in the log of purges.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PurgeLog {
-    /// The number of the last one that holds here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sequence: Option<u64>,
-    /// Those that do not hold here yet, as last seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lag: Option<u64>,
-    /// Purges of others that were carried out here since the start.
-    pub applied: u64,
-    /// Purges made here that reached no other node, since the start.
-    pub unspread: u64,
-    /// How often everything was purged since the start, for it was not known which purges had been missed.
-    pub missed: u64,
-    /// Why the log cannot be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
 }
 
 /// An API key without its secret.

@@ -2,7 +2,7 @@
 //!
 //! - `Host` must name loopback, the listener's own address or a configured name: a page in a browser that
 //!   rebinds its DNS name to 127.0.0.1 still sends that name.
-//! - Changing calls need the token. When the listener or the caller is not on loopback, every call does but
+//! - Changing calls need the token, and those that show what is stored. When the listener or the caller is not on loopback, every call does but
 //!   `/health` and `/ready`. A right token always passes, so nobody can lock its owner out.
 //! - The quota counts by the peer's address, never by what a header says of it.
 
@@ -68,11 +68,13 @@ impl Access {
         address.is_loopback() || address == self.address.ip() || self.address.ip().is_unspecified()
     }
 
-    fn needs_token(&self, method: &Method, peer: Option<IpAddr>) -> bool {
+    fn needs_token(&self, method: &Method, path: &str, peer: Option<IpAddr>) -> bool {
         let changes = method != Method::GET && method != Method::HEAD;
+        // Other people's addresses and answers.
+        let shows = path.starts_with("/cache/");
         let near =
             self.address.ip().to_canonical().is_loopback() && peer.is_some_and(|peer| peer.is_loopback());
-        changes || !near
+        changes || shows || !near
     }
 }
 
@@ -97,7 +99,7 @@ pub(super) async fn host(State(access): State<Arc<Access>>, request: Request, ne
 /// Asks for the token where one is needed.
 pub(super) async fn token(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     let peer = peer(&request);
-    if !access.needs_token(request.method(), peer) {
+    if !access.needs_token(request.method(), request.uri().path(), peer) {
         return next.run(request).await;
     }
     let Some(given) = bearer(&request) else {
@@ -230,16 +232,18 @@ mod tests {
     #[test]
     fn off_loopback_reading_needs_the_token_too() {
         let (near, far) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 0, 0, 9]));
-        for (address, method, peer, needed) in [
-            ("127.0.0.1:1", Method::GET, Some(near), false),
-            ("127.0.0.1:1", Method::HEAD, Some(near), false),
-            ("127.0.0.1:1", Method::POST, Some(near), true),
-            ("127.0.0.1:1", Method::DELETE, Some(near), true),
-            ("127.0.0.1:1", Method::GET, None, true),
-            ("0.0.0.0:1", Method::GET, Some(near), true),
-            ("0.0.0.0:1", Method::GET, Some(far), true),
+        for (address, method, path, peer, needed) in [
+            ("127.0.0.1:1", Method::GET, "/cache", Some(near), false),
+            ("127.0.0.1:1", Method::HEAD, "/keys", Some(near), false),
+            ("127.0.0.1:1", Method::GET, "/cache/entries", Some(near), true),
+            ("127.0.0.1:1", Method::POST, "/keys", Some(near), true),
+            ("127.0.0.1:1", Method::DELETE, "/keys/1", Some(near), true),
+            ("127.0.0.1:1", Method::GET, "/keys", None, true),
+            ("0.0.0.0:1", Method::GET, "/keys", Some(near), true),
+            ("0.0.0.0:1", Method::GET, "/keys", Some(far), true),
         ] {
-            assert_eq!(access(address).needs_token(&method, peer), needed, "{address} {method} {peer:?}");
+            let needs = access(address).needs_token(&method, path, peer);
+            assert_eq!(needs, needed, "{address} {method} {path} {peer:?}");
         }
     }
 

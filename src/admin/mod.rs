@@ -11,6 +11,8 @@ mod answer;
 mod calls;
 mod control;
 mod guard;
+mod nodes;
+mod stored;
 mod token;
 mod yaml;
 
@@ -27,10 +29,14 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use control::{
-    CacheState, Control, CreatedKey, Endpoint, Generation, Health, Key, NewKey, Purge, PurgeLog, Purged, Reach,
-    Ready, RedisState, RedisStatus, Status, UpstreamState,
+    Control, CreatedKey, Endpoint, Generation, Health, Key, NewKey, Ready, Status, UpstreamState,
 };
 pub use guard::Access;
+pub use nodes::{PurgeLog, Reach, RedisState, RedisStatus};
+pub use stored::{
+    CacheState, DiskTier, Listing, Lookups, MemoryTier, Purge, PurgeCounts, Purged, Stored, StoredPage,
+    Stores, Variant,
+};
 pub use token::Token;
 
 use crate::problem;
@@ -99,6 +105,8 @@ fn parts() -> (Calls, Calls) {
         .routes(routes!(calls::upstreams))
         .routes(routes!(calls::cache))
         .routes(routes!(calls::redis))
+        .routes(routes!(calls::stored))
+        .routes(routes!(calls::variants))
         .routes(routes!(calls::purge))
         .routes(routes!(calls::openapi_json))
         .routes(routes!(calls::openapi_yaml));

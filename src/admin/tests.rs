@@ -108,13 +108,20 @@ impl Control for Fake {
         Ok(key())
     }
     fn purge(&self, what: &Purge) -> Result<Purged, Vec<Diagnostic>> {
-        let away = *what == Purge::Api("away".into());
+        let away = what.api.as_deref() == Some("away");
         Ok(Purged {
-            entries: u64::from(*what == Purge::Url("http://a/b".into())),
+            answers: u64::from(what.url.as_deref() == Some("http://a/b")),
+            all_counted: what.soft,
             reach: if away { Reach::HereOnly } else { Reach::Everywhere },
             sequence: (!away).then_some(7),
             why: away.then(|| "no reply within 1s".to_owned()),
         })
+    }
+    fn stored(&self, which: &Listing) -> Result<StoredPage, Vec<Diagnostic>> {
+        Ok(StoredPage { next: which.tag.clone(), ..StoredPage::default() })
+    }
+    fn variants(&self, _: &str) -> Result<Vec<Variant>, Vec<Diagnostic>> {
+        Ok(Vec::new())
     }
 }
 
@@ -204,7 +211,9 @@ async fn changing_needs_the_token_everywhere() {
         ("POST /keys", new),
         ("DELETE /keys/k1", ""),
         ("POST /config/reload", ""),
-        ("POST /cache/purge", "\"all\""),
+        ("POST /cache/purge", r#"{"all":true}"#),
+        ("GET /cache/entries", ""),
+        ("GET /cache/entry?url=/", ""),
     ] {
         let (status, _, text) = call(&app, line, NEAR, &[JSON], body).await;
         assert_eq!(
@@ -225,12 +234,17 @@ async fn changing_needs_the_token_everywhere() {
     assert!(text.contains("gw_k1_x"), "{text}");
     assert_eq!(call(&app, "DELETE /keys/k1", NEAR, &[BEARER], "").await.0, StatusCode::OK);
     let (_, _, text) =
-        call(&app, "POST /cache/purge", NEAR, &[JSON, BEARER], r#"{"url":"http://a/b"}"#).await;
-    assert_eq!(text, r#"{"entries":1,"reach":"everywhere","sequence":7}"#);
-    let (status, _, text) =
-        call(&app, "POST /cache/purge", NEAR, &[JSON, BEARER], r#"{"api":"away"}"#).await;
+        call(&app, "POST /cache/purge", NEAR, &[JSON, BEARER], r#"{"url":"http://a/b","soft":true}"#).await;
+    assert_eq!(text, r#"{"answers":1,"all_counted":true,"reach":"everywhere","sequence":7}"#);
+    let (status, _, text) = call(&app, "POST /cache/purge", NEAR, &[JSON, BEARER], r#"{"api":"away"}"#).await;
     assert_eq!((status, code(&text).as_str()), (StatusCode::SERVICE_UNAVAILABLE, "purge-incomplete"));
     assert!(text.contains("no reply within 1s") && text.contains(r#""reach":"here_only""#), "{text}");
+    let (_, _, text) = call(&app, "GET /cache/entries?tag=a%20b", NEAR, &[BEARER], "").await;
+    assert_eq!(text, r#"{"answers":[],"next":"a b","without_disk":false}"#);
+    for query in ["limit=x", "colour=red"] {
+        let (_, _, text) = call(&app, &format!("GET /cache/entries?{query}"), NEAR, &[BEARER], "").await;
+        assert_eq!(code(&text), "malformed-request", "{text}");
+    }
 }
 
 #[tokio::test]
@@ -350,6 +364,8 @@ fn the_description_names_every_call_and_which_need_the_token() {
         paths,
         [
             "/cache",
+            "/cache/entries",
+            "/cache/entry",
             "/cache/purge",
             "/config/reload",
             "/generations",
@@ -367,7 +383,7 @@ fn the_description_names_every_call_and_which_need_the_token() {
     for (path, item) in value["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let forced = operation["security"] == serde_json::json!([{ "token": [] }]);
-            assert_eq!(forced, method != "get", "{method} {path}");
+            assert_eq!(forced, method != "get" || path.starts_with("/cache/"), "{method} {path}");
             assert!(operation["summary"].is_string(), "{method} {path}");
             for (status, response) in operation["responses"].as_object().unwrap() {
                 assert!(response["description"].is_string(), "{method} {path} {status}");

@@ -3,27 +3,33 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::freshness::{parse_date_ms, single};
+use smallvec::SmallVec;
 
-/// Whether the client's conditions are met by a stored 200, so that it gets a 304.
+use super::{date, freshness::single};
+
+/// Whether the client's conditions are met by a stored success, so that it gets a 304.
 #[must_use]
 pub fn not_modified(request: &HeaderMap, stored: &HeaderMap, received_ms: u64) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
         // Takes the place of `If-Modified-Since` (RFC 9110, 13.1.3).
-        let etag = stored.get(header::ETAG).map(HeaderValue::as_bytes);
-        return request.get_all(header::IF_NONE_MATCH).iter().any(|line| lists(line.as_bytes(), etag));
+        return client_lists(request, stored.get(header::ETAG));
     }
-    let Some(since) = single(request, &header::IF_MODIFIED_SINCE).and_then(parse_date_ms) else {
-        return false;
-    };
-    let date = |name| single(stored, &name).and_then(parse_date_ms);
-    let modified = date(header::LAST_MODIFIED).or_else(|| date(header::DATE)).unwrap_or(received_ms);
-    modified <= since
+    let date = |headers, name| single(headers, &name).and_then(|value| date::parse_ms(value, received_ms));
+    let Some(since) = date(request, header::IF_MODIFIED_SINCE) else { return false };
+    let modified = date(stored, header::LAST_MODIFIED).or_else(|| date(stored, header::DATE));
+    modified.unwrap_or(received_ms) <= since
+}
+
+/// Whether the client's `If-None-Match` holds `etag`, or anything at all.
+#[must_use]
+pub fn client_lists(request: &HeaderMap, etag: Option<&HeaderValue>) -> bool {
+    let etag = etag.map(HeaderValue::as_bytes);
+    request.get_all(header::IF_NONE_MATCH).iter().any(|line| lists(line.as_bytes(), etag))
 }
 
 /// Whether `If-Range` allows a part of the stored response: the same strong validator (RFC 9110, 13.1.5).
 #[must_use]
-pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
+pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap, now_ms: u64) -> bool {
     let Some(condition) = request.get(header::IF_RANGE) else { return true };
     let condition = condition.as_bytes();
     if condition.starts_with(b"\"") {
@@ -33,25 +39,75 @@ pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
         return false;
     }
     // A date is strong when the response was made at least a second after it (RFC 9110, 8.8.2.2).
-    let date = |name| single(stored, &name).and_then(parse_date_ms);
-    match (parse_date_ms(condition), date(header::LAST_MODIFIED), date(header::DATE)) {
+    let date = |name| single(stored, &name).and_then(|value| date::parse_ms(value, now_ms));
+    match (date::parse_ms(condition, now_ms), date(header::LAST_MODIFIED), date(header::DATE)) {
         (Some(asked), Some(modified), Some(made)) => asked == modified && made >= modified + 1000,
         _ => false,
     }
 }
 
-/// The conditions that ask whether `stored` is still good; empty when it has no validator.
-pub fn validators(stored: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let etag = stored.get(header::ETAG).map(|etag| (header::IF_NONE_MATCH, etag.clone()));
-    let date = stored.get(header::LAST_MODIFIED).map(|date| (header::IF_MODIFIED_SINCE, date.clone()));
-    etag.into_iter().chain(date)
+/// The validator by which two responses are surely of the same bytes (RFC 9110, 8.8.1): a strong entity tag,
+/// or, where there is none at all, a date that is strong. `now_ms` is for dates of two digits' years.
+#[must_use]
+pub fn strong_validator(headers: &HeaderMap, now_ms: u64) -> Option<HeaderValue> {
+    if let Some(etag) = headers.get(header::ETAG) {
+        return etag.as_bytes().starts_with(b"\"").then(|| etag.clone());
+    }
+    let modified = headers.get(header::LAST_MODIFIED)?;
+    let date = |name| single(headers, &name).and_then(|value| date::parse_ms(value, now_ms));
+    let strong = date(header::DATE)? >= date(header::LAST_MODIFIED)? + 1000;
+    strong.then(|| modified.clone())
 }
 
-/// RFC 9111, 4.3.4: whether a 304 (or a HEAD's 200) with these fields is about the stored response.
+/// Whether a stored response can be validated.
+#[must_use]
+pub fn has_validator(stored: &HeaderMap) -> bool {
+    stored.contains_key(header::ETAG) || stored.contains_key(header::LAST_MODIFIED)
+}
+
+/// The conditions that ask whether `stored` is still good, in place of the client's own; none when it has no
+/// validator. The client's list of entity tags is asked about too, so that it gets its 304 where its copy is
+/// the current one and not the stored (RFC 9111, 4.3.2).
+#[must_use]
+pub fn validators(request: &HeaderMap, stored: &HeaderMap) -> SmallVec<[(HeaderName, HeaderValue); 2]> {
+    let mut conditions = SmallVec::new();
+    let etag = stored.get(header::ETAG);
+    if let Some(etag) = etag.filter(|_| asks_for_others(request, stored)) {
+        conditions.push((header::IF_NONE_MATCH, joined(request, etag)));
+        // `If-Modified-Since` asks about one response alone (RFC 9111, 4.3.1).
+        return conditions;
+    }
+    conditions.extend(etag.map(|etag| (header::IF_NONE_MATCH, etag.clone())));
+    let modified = stored.get(header::LAST_MODIFIED);
+    conditions.extend(modified.map(|date| (header::IF_MODIFIED_SINCE, date.clone())));
+    conditions
+}
+
+/// Whether the client has copies of its own, and not of what is stored.
+#[must_use]
+pub fn asks_for_others(request: &HeaderMap, stored: &HeaderMap) -> bool {
+    request.contains_key(header::IF_NONE_MATCH)
+        && stored.get(header::ETAG).is_some_and(|etag| !client_lists(request, Some(etag)))
+}
+
+/// The client's entity tags and one more.
+fn joined(request: &HeaderMap, etag: &HeaderValue) -> HeaderValue {
+    let mut list = Vec::new();
+    for line in request.get_all(header::IF_NONE_MATCH) {
+        list.extend_from_slice(line.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(etag.as_bytes());
+    HeaderValue::from_bytes(&list).expect("invariant: made of header values")
+}
+
+/// RFC 9111, 4.3.4: whether a 304 with these fields is about the stored response. A strong entity tag is only
+/// about one that is the same and strong too.
 #[must_use]
 pub fn same_representation(stored: &HeaderMap, new: &HeaderMap) -> bool {
     match (stored.get(header::ETAG), new.get(header::ETAG)) {
-        (Some(old), Some(new)) => weak_eq(old.as_bytes(), new.as_bytes()),
+        (Some(old), Some(new)) if is_weak(new.as_bytes()) => weak_eq(old.as_bytes(), new.as_bytes()),
+        (Some(old), Some(new)) => old == new,
         (None, Some(_)) => false,
         (_, None) => match (stored.get(header::LAST_MODIFIED), new.get(header::LAST_MODIFIED)) {
             (Some(old), Some(new)) => old == new,
@@ -59,6 +115,14 @@ pub fn same_representation(stored: &HeaderMap, new: &HeaderMap) -> bool {
             _ => true,
         },
     }
+}
+
+/// RFC 9111, 4.3.5: whether a HEAD's 200 is about the stored response: each validator that it has is the same.
+#[must_use]
+pub fn same_for_head(stored: &HeaderMap, new: &HeaderMap) -> bool {
+    [header::ETAG, header::LAST_MODIFIED]
+        .iter()
+        .all(|name| new.get(name).is_none_or(|value| stored.get(name) == Some(value)))
 }
 
 /// Whether a list of entity tags holds `etag` by weak comparison (RFC 9110, 8.8.3.2); `*` holds any.
@@ -91,8 +155,12 @@ fn element_end(list: &[u8]) -> usize {
     list.len()
 }
 
+fn is_weak(tag: &[u8]) -> bool {
+    tag.starts_with(b"W/")
+}
+
 fn weak_eq(a: &[u8], b: &[u8]) -> bool {
-    let opaque = |tag: &[u8]| -> usize { if tag.starts_with(b"W/") { 2 } else { 0 } };
+    let opaque = |tag: &[u8]| -> usize { if is_weak(tag) { 2 } else { 0 } };
     !a.is_empty() && a[opaque(a)..] == b[opaque(b)..]
 }
 
@@ -152,11 +220,27 @@ mod tests {
         for (condition, expected) in
             [("\"a\"", true), ("\"b\"", false), ("W/\"a\"", false), (OLD, true), (NEW, false)]
         {
-            assert_eq!(if_range_holds(&map(&[("if-range", condition)]), &stored), expected, "{condition}");
+            assert_eq!(if_range_holds(&map(&[("if-range", condition)]), &stored, 0), expected, "{condition}");
         }
-        assert!(!if_range_holds(&map(&[("if-range", "W/\"a\"")]), &map(&[("etag", "W/\"a\"")])));
+        assert!(!if_range_holds(&map(&[("if-range", "W/\"a\"")]), &map(&[("etag", "W/\"a\"")]), 0));
         let weak = map(&[("last-modified", OLD), ("date", OLD)]);
-        assert!(!if_range_holds(&map(&[("if-range", OLD)]), &weak));
+        assert!(!if_range_holds(&map(&[("if-range", OLD)]), &weak, 0));
+    }
+
+    #[test]
+    fn a_validator_is_strong_when_it_cannot_be_that_of_two_versions() {
+        for (fields, expected) in [
+            (vec![("etag", "\"a\"")], Some("\"a\"")),
+            (vec![("etag", "W/\"a\"")], None),
+            (vec![("etag", "W/\"a\""), ("last-modified", OLD), ("date", NEW)], None),
+            (vec![("last-modified", OLD), ("date", NEW)], Some(OLD)),
+            (vec![("last-modified", OLD), ("date", OLD)], None),
+            (vec![("last-modified", OLD)], None),
+            (vec![], None),
+        ] {
+            let validator = strong_validator(&map(&fields), 0);
+            assert_eq!(validator.as_ref().map(|v| v.to_str().unwrap()), expected, "{fields:?}");
+        }
     }
 
     #[test]

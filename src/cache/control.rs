@@ -10,8 +10,8 @@ use super::{
     directives::{MaxStale, RequestDirectives, ResponseDirectives},
     fields,
     freshness::{self, Assume, Lifetime, Times},
-    options::{RequestDirectiveMode, RouteCacheOptions},
-    targeted,
+    options::{RequestDirectiveMode, RouteCacheOptions, SetCookie},
+    tags, targeted,
     vary::{Unfit, Vary},
 };
 
@@ -50,6 +50,7 @@ pub enum NoStore {
     SetCookie,
     VaryStar,
     VaryExcessive,
+    TagsExcessive,
     NoFreshness,
     AlreadyStale,
     TooLarge,
@@ -72,6 +73,7 @@ impl NoStore {
             Self::SetCookie => "set-cookie",
             Self::VaryStar => "vary-star",
             Self::VaryExcessive => "vary-excessive",
+            Self::TagsExcessive => "tags-excessive",
             Self::NoFreshness => "no-freshness",
             Self::AlreadyStale => "already-stale",
             Self::TooLarge => "too-large",
@@ -89,6 +91,7 @@ impl NoStore {
                 | Self::Private
                 | Self::SetCookie
                 | Self::VaryStar
+                | Self::TagsExcessive
                 | Self::NoFreshness
                 | Self::AlreadyStale
                 | Self::TooLarge
@@ -121,7 +124,7 @@ impl Policy {
     /// `current_age` of RFC 9111, 4.2.3. A clock that was put back does not make it younger than it was.
     #[must_use]
     pub fn age_ms(&self, now_ms: u64) -> u64 {
-        self.initial_age_ms + now_ms.saturating_sub(self.received_ms)
+        self.initial_age_ms.saturating_add(now_ms.saturating_sub(self.received_ms))
     }
 
     /// Milliseconds of freshness left; negative when stale.
@@ -130,6 +133,13 @@ impl Policy {
         i64::try_from(self.lifetime_ms)
             .unwrap_or(i64::MAX)
             .saturating_sub(i64::try_from(self.age_ms(now_ms)).unwrap_or(i64::MAX))
+    }
+
+    /// Whether it answers other requests as it is when it has just come: some freshness is left, and it need
+    /// not be validated at each use.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.lifetime_ms > self.initial_age_ms && !self.always_validate
     }
 
     /// Whether it may be served, stale, after the upstream failed (RFC 5861, 4; RFC 9111, 4.2.4).
@@ -196,7 +206,12 @@ pub fn storable(
     };
     let cookie =
         headers.contains_key(header::SET_COOKIE) && !directives.named_fields.contains(&header::SET_COOKIE);
-    if cookie && !matches!(lifetime, Lifetime::Explicit(_)) {
+    let cookie_bars = match options.set_cookie {
+        SetCookie::Keep => false,
+        SetCookie::Drop => !matches!(lifetime, Lifetime::Explicit(_)),
+        SetCookie::Refuse => true,
+    };
+    if cookie && cookie_bars {
         return Err(NoStore::SetCookie);
     }
     if lifetime == Lifetime::None && !directives.public && !cacheable_by_default(status) {
@@ -207,7 +222,11 @@ pub fn storable(
         Unfit::Star => NoStore::VaryStar,
         Unfit::Excessive => NoStore::VaryExcessive,
     })?;
-    let headers = fields::stored(headers, &directives, times.received_ms);
+    let keep_cookies = options.set_cookie == SetCookie::Keep;
+    let headers = fields::stored(headers, &directives, keep_cookies, times.received_ms);
+    if !tags::fit(&headers) {
+        return Err(NoStore::TagsExcessive);
+    }
     Ok(Storable { policy, vary, headers, for_all })
 }
 
@@ -249,9 +268,11 @@ fn targeted_directives(headers: &HeaderMap, options: &RouteCacheOptions) -> Opti
 }
 
 /// Final statuses, but not those that a cache must not store: parts and validations (RFC 9111, 3.3 and
-/// 4.3.4 handle them apart), those of RFC 6585, and refusals of one caller.
+/// 4.3.4 handle them apart), those of RFC 6585, and refusals of what one caller sent along: credentials,
+/// conditions, ranges, expectations.
 fn status_allows(status: StatusCode, directives: &ResponseDirectives) -> Result<(), NoStore> {
-    let never = matches!(status.as_u16(), 0..=199 | 206 | 304 | 401 | 407 | 428 | 429 | 431 | 511);
+    let never =
+        matches!(status.as_u16(), 0..=199 | 206 | 304 | 401 | 407 | 412 | 416 | 417 | 428 | 429 | 431 | 511);
     let unknown = directives.must_understand && !understood(status);
     if never || unknown { Err(NoStore::Status) } else { Ok(()) }
 }
@@ -347,9 +368,18 @@ pub fn reuse(policy: &Policy, asked: &RequestDirectives, options: &RouteCacheOpt
         RequestDirectiveMode::Ignore => RequestDirectives::default(),
     };
     let ttl = policy.ttl_ms(now_ms);
+    if options.offline {
+        // A cache that is disconnected may serve what is stale (RFC 9111, 4.2.4); what a request would rather
+        // have cannot be had.
+        return match policy.always_validate || (policy.never_stale && ttl <= 0) {
+            true => Reuse::Validate(Validate::Stale),
+            false if ttl > 0 => Reuse::Fresh,
+            false => Reuse::Stale,
+        };
+    }
     let ms = |seconds: u64| i64::try_from(seconds * 1000).unwrap_or(i64::MAX);
     let recent = now_ms.saturating_sub(policy.received_ms) < options.busting_floor_ms;
-    let too_old = asked.max_age.is_some_and(|max| max == 0 || policy.age_ms(now_ms) > max * 1000);
+    let too_old = asked.max_age.is_some_and(|max| max == 0 || policy.age_ms(now_ms) / 1000 > max);
     let too_soon_stale = asked.min_fresh.is_some_and(|least| ttl < ms(least));
     if (asked.no_cache || too_old || too_soon_stale) && !recent {
         return Reuse::Validate(Validate::Request);
@@ -365,9 +395,11 @@ pub fn reuse(policy: &Policy, asked: &RequestDirectives, options: &RouteCacheOpt
         MaxStale::Seconds(seconds) => -ttl <= ms(seconds),
         MaxStale::Any => true,
     };
+    // Who states the age that it takes, but not `max-stale`, wants nothing stale (RFC 9111, 5.2.1.1).
+    let in_window = asked.max_age.is_none() && -ttl < i64::try_from(policy.revalidate_ms).unwrap_or(i64::MAX);
     match policy.never_stale {
         false if accepted => Reuse::Stale,
-        false if -ttl < i64::try_from(policy.revalidate_ms).unwrap_or(i64::MAX) => Reuse::WhileRevalidating,
+        false if in_window => Reuse::WhileRevalidating,
         _ => Reuse::Validate(Validate::Stale),
     }
 }

@@ -206,7 +206,7 @@ pub(super) fn each(value: &[u8], mut f: impl FnMut(&[u8], Option<&[u8]>)) {
 }
 
 /// The bytes before the next comma that stands outside quotes, and those after it.
-fn split_element(value: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split_element(value: &[u8]) -> (&[u8], &[u8]) {
     let mut at = 0;
     while at < value.len() {
         match value[at] {

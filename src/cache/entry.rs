@@ -13,7 +13,10 @@ use super::{
     control::{Policy, Storable},
     disk::BodyFile,
     epoch::Epochs,
+    freshness::{self, Times},
     key::Key,
+    parts::Parts,
+    purge::Fate,
     status::CACHE_STATUS,
     vary::Vary,
 };
@@ -32,14 +35,18 @@ const REFRESH_CLAIM_MS: u64 = 30_000;
 pub enum Stored {
     Bytes(Bytes),
     File(BodyFile),
+    /// Not all of them; in memory alone.
+    Parts(Parts),
 }
 
 impl Stored {
+    /// Bytes of the whole representation.
     #[must_use]
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.len,
+            Self::Parts(parts) => parts.total(),
         }
     }
 }
@@ -56,6 +63,8 @@ pub struct Entry {
     /// `Cache-Status` as the upstream sent it.
     pub before: Option<Box<[u8]>>,
     pub body: Stored,
+    /// Its `Date` in milliseconds since the epoch.
+    made_ms: u64,
     /// The moment of [`Epochs`] at which its fill, or its read from disk, began.
     pub since: u64,
     refreshing_until: AtomicU64,
@@ -79,6 +88,8 @@ impl Entry {
         since: u64,
     ) -> Self {
         let before = cache_status(&headers);
+        let received_ms = policy.received_ms;
+        let made_ms = freshness::date_ms(&headers, Times { sent_ms: received_ms, received_ms });
         headers.insert(header::AGE, HeaderValue::from_static("0"));
         headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
         Self {
@@ -88,6 +99,7 @@ impl Entry {
             headers,
             before,
             body,
+            made_ms,
             since,
             refreshing_until: AtomicU64::new(0),
             generation: AtomicU64::new(0),
@@ -104,10 +116,25 @@ impl Entry {
             headers: self.headers.clone(),
             before: self.before.clone(),
             body,
+            made_ms: self.made_ms,
             since: self.since,
             refreshing_until: AtomicU64::new(0),
             generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
         }
+    }
+
+    /// Its freshness ended at `at_ms`, if it did not end before: a soft purge. Windows for stale use begin
+    /// there.
+    pub fn soften(&mut self, at_ms: u64) {
+        self.policy.lifetime_ms = self.policy.lifetime_ms.min(self.policy.age_ms(at_ms));
+    }
+
+    /// A copy that is softened.
+    #[must_use]
+    pub fn softened(&self, at_ms: u64) -> Self {
+        let mut entry = self.with_body(self.body.clone());
+        entry.soften(at_ms);
+        entry
     }
 
     /// Notes the disk generation that it is in or on its way to.
@@ -154,6 +181,7 @@ impl Entry {
         let body = match &self.body {
             Stored::Bytes(bytes) => bytes.len(),
             Stored::File(_) => 0,
+            Stored::Parts(parts) => parts.size() as usize,
         };
         (size_of::<Self>() + headers + vary + self.before.as_ref().map_or(0, |b| b.len()) + body) as u64
     }
@@ -166,7 +194,8 @@ fn cache_status(headers: &HeaderMap) -> Option<Box<[u8]>> {
     (!joined.is_empty() && joined.len() <= MAX_BEFORE).then(|| joined.into_boxed_slice())
 }
 
-/// The stored responses of one key, newest first (RFC 9111, 4: the most recent that matches is used).
+/// The stored responses of one key. Those with a `Vary` stand before one without (RFC 9111, 4.1: an origin may
+/// have forgotten it there), the most recent by their `Date` first (section 4).
 #[derive(Clone, Debug)]
 pub struct Resource {
     pub key: Box<[u8]>,
@@ -199,12 +228,17 @@ impl Resource {
         Self { key, place, variants, weight }
     }
 
-    /// The same with one more response, which takes the place of those that answer the same requests.
+    /// The same with one more response, which takes the place of those that answer the same requests. One
+    /// without `Vary` answers all, but for requests that a fresh response with `Vary` is for.
     #[must_use]
     pub fn with(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs, largest: u64) -> Self {
         let mut variants = SmallVec::from_iter([Arc::clone(entry)]);
-        if *self.key == *key.as_bytes() && !entry.vary.is_empty() {
-            let others = self.variants.iter().filter(|old| old.vary != entry.vary);
+        if *self.key == *key.as_bytes() {
+            let now_ms = entry.policy.received_ms;
+            let stays = |old: &&Arc<Entry>| {
+                old.vary != entry.vary && (!entry.vary.is_empty() || old.policy.ttl_ms(now_ms) > 0)
+            };
+            let others = self.variants.iter().filter(stays);
             variants.extend(others.filter(|old| epochs.valid(self.place, old.since)).cloned());
         }
         Self::within(key, variants, largest)
@@ -229,7 +263,7 @@ impl Resource {
         Self::within(key, variants, largest)
     }
 
-    /// As many of the newest responses as the bounds allow, but always one.
+    /// As many of the first responses as the bounds allow, but always one.
     fn within(key: &Key, mut variants: SmallVec<[Arc<Entry>; 1]>, largest: u64) -> Self {
         let mut left = largest;
         let fits = variants.iter().take_while(|entry| {
@@ -240,6 +274,7 @@ impl Resource {
         });
         let count = fits.count().clamp(1, MAX_VARIANTS);
         variants.truncate(count);
+        variants.sort_by_key(|entry| (entry.vary.is_empty(), std::cmp::Reverse(entry.made_ms)));
         Self::of(key.as_bytes().into(), key.place, variants)
     }
 
@@ -251,7 +286,26 @@ impl Resource {
         (!variants.is_empty()).then(|| Self::of(self.key.clone(), self.place, variants))
     }
 
-    /// The most recent response that may answer a request with these `headers`.
+    /// What a purge leaves of it, with the responses that it touched; nothing when it touched none.
+    #[must_use]
+    pub fn purged(&self, fate: impl Fn(&Entry) -> Fate) -> Option<(Option<Self>, Vec<Arc<Entry>>)> {
+        let (mut left, mut touched) = (SmallVec::new(), Vec::new());
+        for entry in &self.variants {
+            match fate(entry) {
+                Fate::Kept => {
+                    left.push(Arc::clone(entry));
+                    continue;
+                }
+                Fate::Stale(at_ms) => left.push(Arc::new(entry.softened(at_ms))),
+                Fate::Gone => {}
+            }
+            touched.push(Arc::clone(entry));
+        }
+        let rest = || (!left.is_empty()).then(|| Self::of(self.key.clone(), self.place, left));
+        (!touched.is_empty()).then(|| (rest(), touched))
+    }
+
+    /// The first response that may answer a request with these `headers`.
     pub fn select(
         &self,
         key: &Key,

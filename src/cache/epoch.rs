@@ -3,16 +3,28 @@
 //! Every invalidation draws a number from one counter and leaves it in the slot of its place. Whoever
 //! began before (a fill, a read from disk, a stored entry) finds a larger number than its own and does
 //! not count. Two places may share a slot: that costs a miss, never an answer that was invalidated.
+//! Purges draw theirs from the same counter and are noted in [`Recent`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::{
+    entry::Entry,
+    key::Key,
+    purge::{Facts, Fate, Purge},
+    recent::{Issued, Recent},
+};
 
 /// Counters of invalidation by place.
 #[derive(Debug)]
 pub struct Epochs {
     clock: AtomicU64,
-    /// What began before this and is not finished does not count: a purge looked through what was stored.
+    /// The moment of the latest purge: what began before it and is not finished must ask for its fate.
     floor: AtomicU64,
     slots: Box<[AtomicU64]>,
+    pub purges: Recent,
 }
 
 impl Epochs {
@@ -21,7 +33,8 @@ impl Epochs {
     #[must_use]
     pub fn new(slots: usize, start: u64) -> Self {
         let slots = (0..slots.next_power_of_two()).map(|_| AtomicU64::new(0)).collect();
-        Self { clock: AtomicU64::new(start), floor: AtomicU64::new(0), slots }
+        let purges = Recent::default();
+        Self { clock: AtomicU64::new(start), floor: AtomicU64::new(0), slots, purges }
     }
 
     /// The moment that something begins.
@@ -36,10 +49,25 @@ impl Epochs {
         self.slot(place).load(Ordering::Acquire) <= since
     }
 
-    /// Whether what began at `since` for `place` and ends now still counts.
+    /// Whether what began at `since` for `place` and ends now surely still counts.
     #[must_use]
     pub fn unbroken(&self, place: u64, since: u64) -> bool {
-        self.valid(place, since) && self.floor.load(Ordering::Acquire) <= since
+        self.valid(place, since) && self.floor.load(Ordering::SeqCst) <= since
+    }
+
+    /// Whether purges leave a response as it is that is in no tier yet.
+    #[must_use]
+    pub fn spares(&self, key: &Key, entry: &Entry) -> bool {
+        let facts = || Facts::new(key.as_bytes(), &entry.headers);
+        self.floor.load(Ordering::SeqCst) <= entry.since || self.fate(&facts(), entry.since) == Fate::Kept
+    }
+
+    /// What purges leave of a response that began at `since` and was in no tier meanwhile. One that is older
+    /// than the purges that are remembered is gone.
+    fn fate(&self, facts: &Facts<'_>, since: u64) -> Fate {
+        let fate = self.purges.fate(facts, since);
+        // Looked at last: a purge may have been forgotten meanwhile.
+        if self.purges.horizon() > since { Fate::Gone } else { fate }
     }
 
     /// Makes all that began so far for `place` invalid.
@@ -49,11 +77,13 @@ impl Epochs {
         moment
     }
 
-    /// Makes all that began so far and is not finished invalid; what is stored is the purge's to look at.
-    pub fn interrupt(&self) -> u64 {
-        let moment = self.tick();
-        self.floor.fetch_max(moment, Ordering::AcqRel);
-        moment
+    /// Begins a purge of what began so far.
+    pub fn issue(&self, purge: Purge) -> Arc<Issued> {
+        self.purges.issue(purge, || {
+            let moment = self.tick();
+            self.floor.fetch_max(moment, Ordering::SeqCst);
+            moment
+        })
     }
 
     /// The clock as a source of numbers that no one else has.
@@ -87,11 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_reaches_what_is_under_way_everywhere_but_nothing_stored() {
+    fn a_purge_is_asked_of_by_all_that_is_under_way_and_touches_nothing_stored() {
         let epochs = Epochs::new(8, 0);
         let before = epochs.now();
-        epochs.interrupt();
+        epochs.issue(Purge::everything());
         assert!((0..20).all(|place| !epochs.unbroken(place, before) && epochs.valid(place, before)));
         assert!(epochs.unbroken(3, epochs.now()));
+        let headers = http::HeaderMap::new();
+        assert_eq!(epochs.fate(&Facts::new(b"", &headers), before), Fate::Gone);
+        assert_eq!(epochs.fate(&Facts::new(b"", &headers), epochs.now()), Fate::Kept);
     }
 }

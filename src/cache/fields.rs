@@ -1,8 +1,8 @@
 //! Which header fields of a response are stored (RFC 9111, 3.1) and which a validation updates (3.2).
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 
-use super::directives::ResponseDirectives;
+use super::{date, directives::ResponseDirectives};
 
 /// Fields of one connection or one exchange: never stored (RFC 9110, 7.6.1; RFC 9111, 3.1).
 const NEVER_STORED: &[&str] = &[
@@ -16,13 +16,8 @@ const NEVER_STORED: &[&str] = &[
     "trailer",
     "transfer-encoding",
     "upgrade",
-    // Belongs to the one who asked.
-    "set-cookie",
     // Accounted for in the policy; a hit states its own.
     "age",
-    // Legacy copies of what the gateway says in `Cache-Status`.
-    "x-cache",
-    "x-cache-status",
 ];
 
 /// Limits are counted per caller and moment: replaying them lies to the next caller.
@@ -33,19 +28,25 @@ const NEVER_UPDATED: &[&str] =
     &["content-encoding", "content-length", "content-range", "content-md5", "content-digest", "digest"];
 
 /// The fields of `headers` that may be stored. `Date` is added where the upstream sent none
-/// (RFC 9110, 6.6.1).
+/// (RFC 9110, 6.6.1). `Set-Cookie` belongs to the one who asked and stays only where `keep_cookies` says so.
 #[must_use]
-pub fn stored(headers: &HeaderMap, directives: &ResponseDirectives, received_ms: u64) -> HeaderMap {
+pub fn stored(
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    keep_cookies: bool,
+    received_ms: u64,
+) -> HeaderMap {
     let listed = connection_listed(headers);
     // Room for `Date`, `Age` and `Cache-Status`, so that a hit's copy need not grow.
     let mut kept = HeaderMap::with_capacity(headers.len() + 3);
     for (name, value) in headers {
-        if may_store(name) && !listed.contains(name) && !directives.named_fields.contains(name) {
+        if may_store(name, keep_cookies) && !listed.contains(name) && !directives.named_fields.contains(name)
+        {
             kept.append(name.clone(), value.clone());
         }
     }
     if !kept.contains_key(header::DATE) {
-        kept.insert(header::DATE, http_date(received_ms));
+        kept.insert(header::DATE, date::format(received_ms));
     }
     kept
 }
@@ -53,11 +54,11 @@ pub fn stored(headers: &HeaderMap, directives: &ResponseDirectives, received_ms:
 /// The stored fields after a 304 or a HEAD's 200: each field that the new head carries replaces all
 /// lines of that name.
 #[must_use]
-pub fn updated(old: &HeaderMap, new: &HeaderMap) -> HeaderMap {
+pub fn updated(old: &HeaderMap, new: &HeaderMap, keep_cookies: bool) -> HeaderMap {
     let mut merged = old.clone();
     let listed = connection_listed(new);
     for name in new.keys() {
-        if NEVER_UPDATED.contains(&name.as_str()) || !may_store(name) || listed.contains(name) {
+        if NEVER_UPDATED.contains(&name.as_str()) || !may_store(name, keep_cookies) || listed.contains(name) {
             continue;
         }
         merged.remove(name);
@@ -68,14 +69,10 @@ pub fn updated(old: &HeaderMap, new: &HeaderMap) -> HeaderMap {
     merged
 }
 
-/// An HTTP-date in the preferred form (RFC 9110, 5.6.7).
-#[must_use]
-pub fn http_date(ms: u64) -> HeaderValue {
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
-    HeaderValue::try_from(httpdate::fmt_http_date(time)).expect("invariant: an HTTP-date is ASCII")
-}
-
-fn may_store(name: &HeaderName) -> bool {
+fn may_store(name: &HeaderName, keep_cookies: bool) -> bool {
+    if *name == header::SET_COOKIE {
+        return keep_cookies;
+    }
     let name = name.as_str();
     !NEVER_STORED.contains(&name) && !NEVER_STORED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
@@ -110,7 +107,7 @@ mod tests {
             ("x-kept", "1"),
             ("x-kept", "2"),
         ]);
-        let kept = stored(&headers, &ResponseDirectives::default(), 0);
+        let kept = stored(&headers, &ResponseDirectives::default(), false, 0);
         assert_eq!(kept.get_all("x-kept").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(kept.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept", "date"]);
     }
@@ -119,15 +116,15 @@ mod tests {
     fn fields_named_by_no_cache_and_private_are_not_stored() {
         let headers =
             map(&[("cache-control", "private=\"x-me\", no-cache=\"x-you\""), ("x-me", "1"), ("x-you", "2")]);
-        let kept = stored(&headers, &ResponseDirectives::parse(&headers), 0);
+        let kept = stored(&headers, &ResponseDirectives::parse(&headers), false, 0);
         assert!(!kept.contains_key("x-me") && !kept.contains_key("x-you"));
     }
 
     #[test]
     fn a_date_is_added_only_where_there_is_none() {
-        let none = stored(&HeaderMap::new(), &ResponseDirectives::default(), 784_111_777_000);
+        let none = stored(&HeaderMap::new(), &ResponseDirectives::default(), false, 784_111_777_000);
         assert_eq!(none[header::DATE], "Sun, 06 Nov 1994 08:49:37 GMT");
-        let own = stored(&map(&[("date", "x")]), &ResponseDirectives::default(), 0);
+        let own = stored(&map(&[("date", "x")]), &ResponseDirectives::default(), false, 0);
         assert_eq!(own[header::DATE], "x");
     }
 
@@ -147,7 +144,7 @@ mod tests {
             ("content-encoding", "gzip"),
             ("set-cookie", "s=1"),
         ]);
-        let merged = updated(&old, &new);
+        let merged = updated(&old, &new, false);
         let expected =
             [("x-a", "3"), ("x-b", "1"), ("x-c", "1"), ("content-length", "5"), ("content-encoding", "br")];
         assert_eq!(merged, map(&expected));

@@ -1,59 +1,30 @@
 //! What makes stored responses invalid from outside: unsafe methods (RFC 9111, 4.4) and purges.
 //!
-//! Both work on host and path: whatever the query, the variant or the principal, it goes. Memory follows
-//! at once; the disk acknowledges when what was removed can no longer come back, not even after a crash.
+//! An unsafe method works on host and path: whatever the query, the variant or the principal, it goes. A
+//! purge works on what it covers ([`super::purge`]). Memory follows at once; the disk acknowledges when what
+//! was removed can no longer come back, not even after a crash.
+
+use std::{collections::HashSet, sync::atomic::Ordering};
 
 use http::{HeaderMap, Method, StatusCode, header};
 use url::Url;
 
-use super::{Cache, CacheStats, disk::meta::Rule, key, request::CacheRequest};
-
-/// What a purge is about.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Purge {
-    /// One host, as in [`CacheRequest::host`], or all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    pub scope: Scope,
-}
-
-/// Paths of a purge, in canonical form.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    All,
-    /// This path, with any query.
-    Path(String),
-    /// Every path that begins so.
-    Prefix(String),
-}
-
-impl Purge {
-    /// A purge of everything.
-    #[must_use]
-    pub fn everything() -> Self {
-        Self { host: None, scope: Scope::All }
-    }
-
-    /// Whether it is about the resource of these key bytes.
-    #[must_use]
-    pub fn covers(&self, key: &[u8]) -> bool {
-        // What cannot be read is purged too.
-        let Some((host, path)) = key::host_and_path(key) else { return true };
-        self.host.as_ref().is_none_or(|wanted| wanted == host)
-            && match &self.scope {
-                Scope::All => true,
-                Scope::Path(wanted) => wanted == path,
-                Scope::Prefix(prefix) => path.starts_with(prefix.as_str()),
-            }
-    }
-}
+use super::{
+    Cache, CacheStats,
+    disk::MAX_COUNTED,
+    key,
+    purge::{Facts, Purge, Scope},
+    request::CacheRequest,
+};
 
 /// What a purge did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Purged {
-    /// Resources that were dropped from memory; those on disk are not counted, they no longer answer.
-    pub memory: u64,
+    /// Responses that were dropped or made stale.
+    pub responses: u64,
+    /// Whether those are all. Of a purge that is about more than one place, what lies on disk is not counted:
+    /// it is kept from answering, and dealt with when it is met.
+    pub all_counted: bool,
 }
 
 /// Memory is purged, but the disk did not acknowledge in time: after a crash what was purged could come
@@ -85,35 +56,71 @@ impl Cache {
         paths.dedup();
         let mut pending = Vec::new();
         for path in &paths {
-            let place = key::place(request.host, path, self.inner.seed);
-            self.inner.epochs.invalidate(place);
             CacheStats::add(&self.inner.stats.invalidations);
-            pending.extend(self.inner.disk.as_ref().and_then(|disk| disk.remove_place(place)));
+            pending.extend(self.invalidate_place(request.host, path));
+        }
+        if let Some(outbox) = self.inner.outbox.get() {
+            outbox.changed(request.host, &paths);
         }
         for done in pending {
             let _ = done.await;
         }
     }
 
-    /// Drops what `purge` covers. When it returns well, nothing of it comes back, whatever happens.
-    pub async fn purge(&self, purge: Purge) -> Result<Purged, PurgeError> {
-        // Fills of other resources that are under way are lost too; that costs a fetch.
-        let moment = self.inner.epochs.interrupt();
-        let memory = self.inner.memory.purge(|key| purge.covers(key));
-        CacheStats::add(&self.inner.stats.invalidations);
-        let Some(disk) = &self.inner.disk else { return Ok(Purged { memory }) };
-        let durable = match (&purge.host, &purge.scope) {
-            (Some(host), Scope::Path(path)) => {
-                let place = key::place(host, path, self.inner.seed);
-                self.inner.epochs.invalidate(place);
-                match disk.remove_place(place) {
-                    Some(done) => done.await,
-                    None => true,
-                }
+    /// What unsafe methods changed on other nodes: hosts with canonical paths. All of it is done before the first
+    /// wait, but for the disk, which has its orders then; it returns when they hold, or after the disk's deadline.
+    pub async fn invalidate_places(&self, places: &[(String, String)]) {
+        let pending: Vec<_> =
+            places.iter().filter_map(|(host, path)| self.invalidate_place(host, path)).collect();
+        for done in pending {
+            let _ = done.await;
+        }
+    }
+
+    fn invalidate_place(&self, host: &str, path: &str) -> Option<impl Future<Output = bool> + Send + use<>> {
+        let place = key::place(host, path, self.inner.seed);
+        self.inner.epochs.invalidate(place);
+        self.inner.disk.as_ref().and_then(|disk| disk.remove_place(place))
+    }
+
+    /// Drops what `purge` covers, or makes it stale. When it returns well, nothing of it comes back, whatever
+    /// happens. Applying a purge again, or several in another order, does no harm.
+    ///
+    /// # Errors
+    /// When the disk does not confirm within ten seconds.
+    pub async fn apply(&self, purge: Purge) -> Result<Purged, PurgeError> {
+        let (inner, soft) = (&self.inner, purge.stale_at_ms.is_some());
+        CacheStats::add(if soft { &inner.stats.soft_purges } else { &inner.stats.purges });
+        let issued = inner.epochs.issue(purge);
+        let rule = &issued.rule;
+        let in_memory =
+            inner.memory.purge(|key, entry| rule.fate(&Facts::new(key, &entry.headers), entry.since));
+        issued.holds_in_memory();
+        let (on_disk, all_counted) = match &inner.disk {
+            None => {
+                issued.holds_on_disk();
+                (Some(Vec::new()), true)
             }
-            _ => disk.purge(Rule { before: moment, purge }).await,
+            Some(disk) => {
+                let place = rule.purge.place().map(|(host, path)| key::place(host, path, inner.seed));
+                // An older response of the same name may lie on disk, with other tags.
+                let by_tag = matches!(rule.purge.scope, Scope::Tags(_)) && !soft;
+                let outdated = if by_tag { in_memory.clone() } else { Vec::new() };
+                let on_disk = disk.purge(&issued, place, outdated).await;
+                let all = place.is_some() && on_disk.as_ref().is_some_and(|names| names.len() < MAX_COUNTED);
+                (on_disk, all)
+            }
         };
-        if durable { Ok(Purged { memory }) } else { Err(PurgeError) }
+        let confirmed = on_disk.is_some();
+        let distinct: HashSet<_> = in_memory.into_iter().chain(on_disk.into_iter().flatten()).collect();
+        let responses = distinct.len() as u64;
+        inner.stats.purged.fetch_add(responses, Ordering::Relaxed);
+        if confirmed {
+            Ok(Purged { responses, all_counted })
+        } else {
+            CacheStats::add(&inner.stats.purges_unconfirmed);
+            Err(PurgeError)
+        }
     }
 }
 
@@ -124,12 +131,17 @@ fn is_safe(method: &Method) -> bool {
         || OTHERS.contains(&method.as_str())
 }
 
-/// The path of a `Location` that lies on the host of the request (RFC 9111, 4.4: the same origin only).
+/// The path of a `Location` that lies in the origin of the request (RFC 9111, 4.4). The origin's port is that
+/// which the client asked.
 fn same_host_path(request: &CacheRequest<'_>, location: &str) -> Option<String> {
-    let target = Url::parse(&format!("http://{}{}", request.host, request.path)).ok()?;
+    let asked = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or(request.host);
+    let scheme = request.scheme;
+    let port = Url::parse(&format!("{scheme}://{asked}")).ok().and_then(|url| url.port());
+    let mut target = Url::parse(&format!("{scheme}://{}{}", request.host, request.path)).ok()?;
+    target.set_port(port).ok()?;
     let url = target.join(location).ok()?;
-    let same = matches!(url.scheme(), "http" | "https")
-        && url.host_str() == target.host_str()
-        && (url.port() == target.port() || !location.contains("//"));
-    same.then(|| url.path().to_owned())
+    (url.origin() == target.origin()).then(|| url.path().to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
-//! The primary key: method class, host, canonical path, query, declared fields, principal (RFC 9111, 2).
+//! The primary key: host, canonical path, operation, query, declared fields, principal (RFC 9111, 2).
 //!
 //! A key is a run of length-prefixed parts, so that no two requests can be written alike. It is hashed
 //! for the look-up and compared in full on a hit: a collision costs a miss, never a wrong answer.
 //! The scheme is a part of it (RFC 9110, 4.2): upstreams are told it, and redirect by it.
+
+use std::hash::{DefaultHasher, Hasher};
 
 use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;
@@ -13,17 +15,48 @@ use super::{options::RouteCacheOptions, request::CacheRequest};
 /// Longer keys go past the cache.
 const MAX_BYTES: usize = 16 * 1024;
 
+/// Whether a key belongs to one principal: the byte behind its owner.
+const SHARED: u8 = b's';
+const OWN: u8 = b'p';
+
 pub(super) type Bytes = SmallVec<[u8; 256]>;
+
+/// API and operation of a stored response, by the hashes of their names: the same across generations and
+/// restarts. What was stored for one operation never answers another, wherever their paths lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    pub api: u64,
+    pub operation: u64,
+}
+
+impl Owner {
+    #[must_use]
+    pub fn of(api: &str, operation: &str) -> Self {
+        let api = Self::api(api);
+        Self { api, operation: xxh3_64_with_seed(operation.as_bytes(), api) }
+    }
+
+    #[must_use]
+    pub fn api(name: &str) -> u64 {
+        xxh3_64_with_seed(name.as_bytes(), 0)
+    }
+}
 
 /// A key with its hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     bytes: Bytes,
+    /// Where the byte stands that tells a principal's key.
+    kind: usize,
     /// Names the stored resource.
     pub id: u128,
     /// Names host and path alone: an unsafe method invalidates all that lies there.
     pub place: u64,
 }
+
+/// What a key is called in `Cache-Status`. Requests for the same stored response see the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name(pub u64);
 
 /// Why a request has no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +74,16 @@ impl Key {
         part(&mut bytes, request.host.as_bytes());
         part(&mut bytes, request.path.as_bytes());
         let place = xxh3_64_with_seed(&bytes, seed);
+        let Owner { api, operation } = request.options.owner;
+        bytes.extend_from_slice(&api.to_le_bytes());
+        bytes.extend_from_slice(&operation.to_le_bytes());
+        let kind = bytes.len();
+        bytes.push(SHARED);
+        section(&mut bytes, |bytes| query(bytes, request.query, request.options))?;
         if request.scheme != "http" {
             bytes.push(b'S');
             part(&mut bytes, request.scheme.as_bytes());
         }
-        query(&mut bytes, request.query, request.options)?;
         for name in request.options.headers.iter() {
             field(&mut bytes, request.headers, name);
         }
@@ -57,22 +95,41 @@ impl Key {
             return Err(Unkeyed::TooLarge);
         }
         let id = xxh3_128_with_seed(&bytes, seed);
-        Ok(Self { bytes, id, place })
+        Ok(Self { bytes, kind, id, place })
     }
 
     /// The same resource as stored for one principal.
     #[must_use]
     pub fn of_principal(&self, principal: &[u8], seed: u64) -> Self {
         let mut bytes = self.bytes.clone();
+        bytes[self.kind] = OWN;
         bytes.push(b'P');
         part(&mut bytes, principal);
         let id = xxh3_128_with_seed(&bytes, seed);
-        Self { bytes, id, place: self.place }
+        Self { bytes, kind: self.kind, id, place: self.place }
+    }
+
+    /// The same resource where parts of its response are kept.
+    #[must_use]
+    pub fn of_parts(&self, seed: u64) -> Self {
+        let mut bytes = self.bytes.clone();
+        bytes.push(b'R');
+        let id = xxh3_128_with_seed(&bytes, seed);
+        Self { bytes, kind: self.kind, id, place: self.place }
     }
 
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    #[must_use]
+    pub fn name(&self, seed: u64) -> Name {
+        // SipHash, so that names tell nothing of the seed, which keeps others from making keys collide.
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(seed);
+        hasher.write_u128(self.id);
+        Name(hasher.finish())
     }
 }
 
@@ -85,12 +142,71 @@ pub fn place(host: &str, path: &str, seed: u64) -> u64 {
     xxh3_64_with_seed(&bytes, seed)
 }
 
-/// Host and path of a key's bytes.
-#[must_use]
-pub fn host_and_path(key: &[u8]) -> Option<(&str, &str)> {
-    let (host, rest) = take_part(key)?;
-    let (path, _) = take_part(rest)?;
-    Some((std::str::from_utf8(host).ok()?, std::str::from_utf8(path).ok()?))
+/// A key taken apart, as far as people and purges speak of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts<'a> {
+    pub host: &'a str,
+    pub path: &'a str,
+    pub owner: Owner,
+    /// Whether it is one principal's.
+    pub own: bool,
+    /// What of the query counts, in the key's own form.
+    pub query: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// Takes the bytes of a key apart; nothing when they are none.
+    #[must_use]
+    pub fn of(key: &'a [u8]) -> Option<Self> {
+        let (host, rest) = take_part(key)?;
+        let (path, rest) = take_part(rest)?;
+        let (api, rest) = rest.split_first_chunk()?;
+        let (operation, rest) = rest.split_first_chunk()?;
+        let (kind, rest) = rest.split_first()?;
+        let (query, _) = take_part(rest)?;
+        Some(Self {
+            host: std::str::from_utf8(host).ok()?,
+            path: std::str::from_utf8(path).ok()?,
+            owner: Owner { api: u64::from_le_bytes(*api), operation: u64::from_le_bytes(*operation) },
+            own: *kind == OWN,
+            query,
+        })
+    }
+
+    /// The query for people: that of a description without what does not count, in the key's order.
+    #[must_use]
+    pub fn shown_query(&self) -> Option<String> {
+        let (kind, mut rest) = self.query.split_first()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match kind {
+            b'Q' => take_part(rest).map(|(query, _)| text(query)),
+            b'D' => {
+                let mut pairs = Vec::new();
+                while let Some((_, behind)) = rest.split_first() {
+                    // Between the pairs stand single marks; no pair is empty or holds a control character.
+                    rest = match take_part(rest) {
+                        Some((pair, rest)) if !pair.is_empty() && pair.iter().all(|b| *b >= b' ') => {
+                            pairs.push(text(pair));
+                            rest
+                        }
+                        _ => behind,
+                    };
+                }
+                (!pairs.is_empty()).then(|| pairs.join("&"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What of a query counts, as [`Parts::query`] has it.
+pub fn query_part(
+    query: Option<&str>,
+    options: &RouteCacheOptions,
+) -> Result<impl AsRef<[u8]> + use<>, Unkeyed> {
+    let mut bytes = Bytes::new();
+    self::query(&mut bytes, query, options)?;
+    Ok(bytes)
 }
 
 fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -103,6 +219,16 @@ pub(super) fn part(bytes: &mut Bytes, content: &[u8]) {
     let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(content);
+}
+
+/// Puts the length of what `fill` writes before it.
+fn section(bytes: &mut Bytes, fill: impl FnOnce(&mut Bytes) -> Result<(), Unkeyed>) -> Result<(), Unkeyed> {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    fill(bytes)?;
+    let length = u32::try_from(bytes.len() - start - 4).unwrap_or(u32::MAX);
+    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    Ok(())
 }
 
 fn query(bytes: &mut Bytes, query: Option<&str>, options: &RouteCacheOptions) -> Result<(), Unkeyed> {
@@ -280,7 +406,47 @@ mod tests {
         assert!(a.id != b.id && a.id != shared.id);
         assert!(a.place == shared.place && b.place == shared.place);
         assert_eq!(place("a.test", "/x", 7), shared.place);
-        assert_eq!(host_and_path(a.as_bytes()), Some(("a.test", "/x")));
+        let parts =
+            |key: &Key| Parts::of(key.as_bytes()).map(|p| (p.host.to_owned(), p.path.to_owned(), p.own));
+        assert_eq!(parts(&a), Some(("a.test".to_owned(), "/x".to_owned(), true)));
+        assert_eq!(parts(&shared), Some(("a.test".to_owned(), "/x".to_owned(), false)));
+        assert_eq!(Parts::of(&a.as_bytes()[..20]), None);
+    }
+
+    #[test]
+    fn what_belongs_to_one_operation_answers_no_other() {
+        let of = |api: &str, operation: &str| {
+            let options = RouteCacheOptions { owner: Owner::of(api, operation), ..Default::default() };
+            key("/x", &options)
+        };
+        let one = of("a", "get");
+        assert_eq!(one, of("a", "get"));
+        assert!(one != of("a", "list") && one != of("b", "get"));
+        assert_eq!(one.place, of("b", "list").place);
+        let owner = |key: &Key| Parts::of(key.as_bytes()).unwrap().owner;
+        assert_eq!(owner(&one).api, owner(&of("a", "list")).api);
+        assert_ne!(Owner::of("ab", "c"), Owner::of("a", "bc"));
+    }
+
+    #[test]
+    fn the_query_of_a_key_can_be_read_and_compared() {
+        let shown = |target: &str, options: &RouteCacheOptions| {
+            Parts::of(key(target, options).as_bytes()).unwrap().shown_query()
+        };
+        let plain = RouteCacheOptions::default();
+        assert_eq!(shown("/x", &plain), None);
+        assert_eq!(shown("/x?b=2&a=1", &plain).unwrap(), "b=2&a=1");
+        let known = declared(&["a", "b"]);
+        assert_eq!(shown("/x", &known), None);
+        assert_eq!(shown("/x?u=3&b=2&a=1", &known).unwrap(), "a=1&b=2&u=3");
+        // Lengths that look like marks.
+        for length in [55, 56, 57, 59, 59 + 256, 300] {
+            let value = "v".repeat(length);
+            assert_eq!(shown(&format!("/x?b={value}"), &known).unwrap(), format!("b={value}"));
+        }
+        let part = |query| query_part(Some(query), &known).unwrap().as_ref().to_vec();
+        assert_eq!(part("b=2&a=1"), Parts::of(key("/x?a=1&b=2", &known).as_bytes()).unwrap().query);
+        assert_ne!(part("a=1"), part("a=1&u=1"));
     }
 
     #[test]

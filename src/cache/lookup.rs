@@ -11,8 +11,9 @@ use super::{
     disk::{Late, OpenBody, Presence},
     entry::{Entry, Resource, Stored, Unselected},
     hit::{Hit, HitBody, Origin},
-    key::Key,
+    key::{Key, Name},
     options::RequestDirectiveMode,
+    purge::{Facts, Fate},
     request::{Bypass, CacheRequest, Lookup, Miss},
 };
 
@@ -36,14 +37,47 @@ impl Keyed {
     }
 
     /// The stores that may answer, and whether each is the principal's own.
-    fn stores(&self) -> impl Iterator<Item = (&Key, bool)> {
+    pub(super) fn stores(&self) -> impl Iterator<Item = (&Key, bool)> {
         self.own.iter().map(|key| (key, true)).chain(std::iter::once((&self.shared, false)))
     }
 
+    /// The name of the store asked first.
+    fn name(&self, seed: u64) -> Name {
+        self.own.as_ref().unwrap_or(&self.shared).name(seed)
+    }
+
     /// Whether only responses that say so may come from a store.
-    fn only_shareable(&self, own: bool) -> bool {
+    pub(super) fn only_shareable(&self, own: bool) -> bool {
         !own && self.caller != Caller::Anyone
     }
+}
+
+/// What a look-up came to, with the keys that its turn is taken by.
+pub struct Looked {
+    pub found: Lookup,
+    /// Of the key, where the upstream is needed.
+    pub key: Option<Name>,
+    pub(super) keyed: Option<Keyed>,
+}
+
+impl Looked {
+    /// Nothing was asked.
+    #[must_use]
+    pub fn past(request: &CacheRequest<'_>, why: Bypass) -> Self {
+        let offline = request.options.offline && why != Bypass::Disabled;
+        let found = if offline { Lookup::NotCached } else { Lookup::Bypass(why) };
+        Self { found, key: None, keyed: None }
+    }
+}
+
+/// Where a stored response was found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    /// Whether that is the principal's own store.
+    pub(super) own: bool,
+    /// The moment of its look-up.
+    pub(super) since: u64,
+    pub(super) key: Name,
 }
 
 impl Cache {
@@ -51,21 +85,35 @@ impl Cache {
     /// polled and nothing was allocated. Only where the disk may know more does it wait, and never
     /// longer than the disk tier's deadline.
     pub async fn lookup(&self, request: &CacheRequest<'_>) -> Lookup {
+        self.look(request).await.found
+    }
+
+    /// The same for a request that will ask for its [`Self::turn`].
+    pub async fn look(&self, request: &CacheRequest<'_>) -> Looked {
+        let looked = self.look_again(request).await;
+        self.inner.count(&looked.found);
+        looked
+    }
+
+    /// The same, uncounted: for a request that was counted before.
+    pub(super) async fn look_again(&self, request: &CacheRequest<'_>) -> Looked {
         let asked = RequestDirectives::parse(request.headers);
-        let lookup = match bypass(request) {
-            Some(bypass) => Lookup::Bypass(bypass),
-            None => match Keyed::of(request, self.inner.seed) {
-                Ok(keyed) => match self.inner.in_memory(request, &keyed, &asked) {
-                    Found::Lookup(lookup) => lookup,
-                    // Boxed, so that the future of a hit stays small.
-                    found => Box::pin(self.inner.on_disk(request, &keyed, &asked, found)).await,
-                },
-                Err(bypass) => Lookup::Bypass(bypass),
-            },
+        let keyed = match bypass(request).map_or_else(|| Keyed::of(request, self.inner.seed), Err) {
+            Ok(keyed) => keyed,
+            Err(bypass) => return Looked::past(request, bypass),
         };
-        let lookup = only_if_cached(lookup, request, &asked);
-        self.inner.count(&lookup);
-        lookup
+        let found = match self.inner.in_memory(request, &keyed, &asked) {
+            Found::Lookup(found) => found,
+            // Boxed, so that the future of a hit stays small.
+            found => Box::pin(self.inner.on_disk(request, &keyed, &asked, found)).await,
+        };
+        let found = match found {
+            Lookup::Fresh(_) => return Looked { found, key: None, keyed: None },
+            Lookup::Miss(miss) => self.inner.in_parts(request, &keyed, miss),
+            found => found,
+        };
+        let key = Some(keyed.name(self.inner.seed));
+        Looked { found: kept_from_upstream(found, request, &asked), key, keyed: Some(keyed) }
     }
 }
 
@@ -90,9 +138,10 @@ impl Inner {
                     return match &entry.body {
                         Stored::Bytes(bytes) => {
                             let body = HitBody::Bytes(bytes.clone());
-                            Found::Lookup(decide(request, asked, (own, since), entry, body, Origin::Memory))
+                            let spot = Spot { own, since, key: key.name(self.seed) };
+                            Found::Lookup(decide(request, asked, spot, entry, body, Origin::Memory))
                         }
-                        Stored::File(_) => Found::File(own, Arc::clone(entry)),
+                        Stored::File(_) | Stored::Parts(_) => Found::File(own, Arc::clone(entry)),
                     };
                 }
                 Err(Unselected::Nothing) => {}
@@ -124,8 +173,9 @@ impl Inner {
         };
         if let Some((own, entry)) = known {
             let key = keyed.own.as_ref().filter(|_| own).unwrap_or(&keyed.shared);
+            let spot = Spot { own, since, key: key.name(self.seed) };
             return match self.open(key, &entry).await {
-                Some((entry, body)) => decide(request, asked, (own, since), &entry, body, Origin::Disk),
+                Some((entry, body)) => decide(request, asked, spot, &entry, body, Origin::Disk),
                 None => Lookup::Miss(Miss::Disk),
             };
         }
@@ -138,7 +188,8 @@ impl Inner {
             match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
                 Ok(entry) => match self.open(key, entry).await {
                     Some((entry, body)) => {
-                        return decide(request, asked, (own, since), &entry, body, Origin::Disk);
+                        let spot = Spot { own, since, key: key.name(self.seed) };
+                        return decide(request, asked, spot, &entry, body, Origin::Disk);
                     }
                     None => miss = Miss::Disk,
                 },
@@ -161,13 +212,7 @@ impl Inner {
         if entries.is_empty() {
             return Ok(None);
         }
-        let resource = self.memory.merge(key, entries, &self.epochs);
-        // Looked at after it is in, so that a purge either sees it there or is seen here.
-        if !self.epochs.unbroken(key.place, since) {
-            self.memory.forget(key);
-            return Ok(None);
-        }
-        Ok(Some(resource))
+        Ok(self.memory.merge(key, entries, &self.epochs))
     }
 
     /// The bytes of a response; small ones that lay in a file are in memory from then on. A response
@@ -176,17 +221,13 @@ impl Inner {
         let (file, disk) = match (&entry.body, &self.disk) {
             (Stored::Bytes(bytes), _) => return Some((Arc::clone(entry), HitBody::Bytes(bytes.clone()))),
             (Stored::File(file), Some(disk)) => (file, disk),
-            (Stored::File(_), None) => return None,
+            (Stored::File(_), None) | (Stored::Parts(_), _) => return None,
         };
-        let since = self.epochs.now();
         match disk.open_body(file, self.memory.largest()).await {
             Ok(OpenBody::Whole(bytes)) => {
-                let entry = Arc::new(entry.with_body(Stored::Bytes(bytes.clone())));
-                self.memory.insert(key, &entry, &self.epochs);
-                if !self.epochs.unbroken(key.place, since) {
-                    self.memory.remove(key, &entry);
-                }
-                Some((entry, HitBody::Bytes(bytes)))
+                let whole = Arc::new(entry.with_body(Stored::Bytes(bytes.clone())));
+                self.memory.exchange(key, entry, &whole, &self.epochs);
+                Some((whole, HitBody::Bytes(bytes)))
             }
             Ok(open) => Some((Arc::clone(entry), HitBody::File(open))),
             Err(late) => {
@@ -203,10 +244,16 @@ impl Inner {
 
     /// What memory answers is never read from disk: it is written once more before its generation goes.
     fn keep_on_disk(&self, key: &Key, entry: &Arc<Entry>) {
-        if let Some(disk) = &self.disk
-            && entry.leaves_with(disk.generation())
-        {
-            disk.put(key, entry);
+        let Some(disk) = self.disk.as_ref().filter(|disk| entry.leaves_with(disk.generation())) else {
+            return;
+        };
+        let as_of = self.epochs.now();
+        let fate = self.epochs.purges.fate(&Facts::new(key.as_bytes(), &entry.headers), entry.since);
+        // Looked at once more, after that: a purge that is forgotten by now has taken it out of memory.
+        let still = self.memory.get(key);
+        let known = still.is_some_and(|resource| resource.variants().iter().any(|e| Arc::ptr_eq(e, entry)));
+        if known && fate != Fate::Gone {
+            disk.put(key, entry, as_of);
         }
     }
 
@@ -217,7 +264,7 @@ impl Inner {
                 _ => &self.stats.hits_memory,
             },
             Lookup::Stale(..) => &self.stats.stale,
-            Lookup::Miss(_) | Lookup::NotCached => &self.stats.misses,
+            Lookup::Miss(_) | Lookup::Partial(_) | Lookup::NotCached => &self.stats.misses,
             Lookup::Bypass(_) => &self.stats.bypasses,
         };
         CacheStats::add(counter);
@@ -240,16 +287,17 @@ fn bypass(request: &CacheRequest<'_>) -> Option<Bypass> {
     }
 }
 
-fn decide(
+pub(super) fn decide(
     request: &CacheRequest<'_>,
     asked: &RequestDirectives,
-    (own, since): (bool, u64),
+    Spot { own, since, key }: Spot,
     entry: &Arc<Entry>,
     body: HitBody,
     origin: Origin,
 ) -> Lookup {
     let (entry, now_ms) = (Arc::clone(entry), request.now_ms);
-    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, since };
+    let (why, validated_by_origin) = (Validate::Stale, false);
+    let mut hit = Hit { entry, own, key, body, origin, why, now_ms, validated_by_origin, since };
     match control::reuse(&hit.entry.policy, asked, request.options, request.now_ms) {
         Reuse::Fresh => Lookup::Fresh(hit),
         Reuse::Stale => {
@@ -268,11 +316,15 @@ fn decide(
     }
 }
 
-/// RFC 9111, 5.2.1.7: such a request is not forwarded.
-fn only_if_cached(lookup: Lookup, request: &CacheRequest<'_>, asked: &RequestDirectives) -> Lookup {
+/// What must not be forwarded: a request that says so (RFC 9111, 5.2.1.7), and all of a route that is offline.
+fn kept_from_upstream(lookup: Lookup, request: &CacheRequest<'_>, asked: &RequestDirectives) -> Lookup {
     let honoured = request.options.request_directives == RequestDirectiveMode::Honour;
     match lookup {
-        Lookup::Miss(_) | Lookup::Stale(..) if asked.only_if_cached && honoured => Lookup::NotCached,
+        Lookup::Miss(_) | Lookup::Partial(_) | Lookup::Stale(..)
+            if request.options.offline || (asked.only_if_cached && honoured) =>
+        {
+            Lookup::NotCached
+        }
         lookup => lookup,
     }
 }

@@ -4,16 +4,18 @@
 //! striped lock, so that two variants stored at once do not lose each other.
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use super::{
+    disk::generation::{DiskKey, disk_name},
     entry::{Entry, Resource},
     epoch::Epochs,
     key::Key,
+    purge::Fate,
     stats::CacheStats,
 };
 
@@ -54,62 +56,125 @@ impl Memory {
         self.resources.get(&key.id)
     }
 
-    /// Keeps a response beside the resource's others; false when it is too large.
+    /// Keeps a response beside the resource's others; false when it is too large, or was purged since it
+    /// began.
     pub fn insert(&self, key: &Key, entry: &Arc<Entry>, epochs: &Epochs) -> bool {
-        let _turn = self.turn(key);
+        let _turn = self.turn(key.id);
+        if !epochs.spares(key, entry) {
+            return false;
+        }
         let next = match self.resources.peek(&key.id) {
             Some(resource) => resource.with(key, entry, epochs, self.room()),
             None => Resource::new(key, entry),
         };
         let fits = next.weight() <= self.largest;
         if fits {
-            self.resources.insert(key.id, Arc::new(next));
+            self.keep(key.id, Arc::new(next));
         } else {
             self.resources.remove(&key.id);
         }
         fits
     }
 
-    /// Keeps what was read from disk beside what is there.
-    pub fn merge(&self, key: &Key, read: Vec<Entry>, epochs: &Epochs) -> Arc<Resource> {
-        let _turn = self.turn(key);
+    /// Puts `next` in the place of `known`, which is the same response, if that is still there.
+    pub fn exchange(&self, key: &Key, known: &Arc<Entry>, next: &Arc<Entry>, epochs: &Epochs) {
+        let _turn = self.turn(key.id);
+        let Some(resource) = self.resources.peek(&key.id) else { return };
+        if resource.variants().iter().any(|entry| Arc::ptr_eq(entry, known)) {
+            let resource = resource.with(key, next, epochs, self.room());
+            if resource.weight() <= self.largest {
+                self.keep(key.id, Arc::new(resource));
+            }
+        }
+    }
+
+    /// Keeps what was read from disk beside what is there; nothing when all of it was purged meanwhile.
+    pub fn merge(&self, key: &Key, mut read: Vec<Entry>, epochs: &Epochs) -> Option<Arc<Resource>> {
+        let _turn = self.turn(key.id);
+        read.retain(|entry| epochs.spares(key, entry));
+        if read.is_empty() {
+            return None;
+        }
         let known = self.resources.peek(&key.id);
         let merged = Arc::new(Resource::merged(known.as_deref(), key, read, epochs, self.room()));
         if merged.weight() <= self.largest {
-            self.resources.insert(key.id, Arc::clone(&merged));
+            self.keep(key.id, Arc::clone(&merged));
         }
-        merged
+        Some(merged)
+    }
+
+    /// Puts what `fate` leaves of a resource in its place; the responses that it touched.
+    fn settle(&self, id: u128, resource: &Resource, fate: impl Fn(&Entry) -> Fate) -> Vec<Arc<Entry>> {
+        let Some((left, touched)) = resource.purged(fate) else { return Vec::new() };
+        match left {
+            Some(left) => self.keep(id, Arc::new(left)),
+            None => drop(self.resources.remove(&id)),
+        }
+        touched
+    }
+
+    fn keep(&self, id: u128, resource: Arc<Resource>) {
+        self.resources.insert_with_lifecycle(id, resource, &mut Some(id));
     }
 
     /// Takes all responses of a key away.
     pub fn forget(&self, key: &Key) {
-        self.resources.remove(&key.id);
+        let _turn = self.turn(key.id);
+        drop(self.resources.remove(&key.id));
     }
 
     /// Takes one response away.
     pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
-        let _turn = self.turn(key);
+        let _turn = self.turn(key.id);
         match self.resources.peek(&key.id).and_then(|resource| resource.without(entry)) {
-            Some(rest) => self.resources.insert(key.id, Arc::new(rest)),
+            Some(rest) => self.keep(key.id, Arc::new(rest)),
             None => drop(self.resources.remove(&key.id)),
         }
     }
 
-    /// Drops every resource whose key `matches`; how many.
-    pub fn purge(&self, matches: impl Fn(&[u8]) -> bool) -> u64 {
-        let dropped = Cell::new(0);
-        self.resources.retain(|_, resource| {
-            let gone = matches(&resource.key);
-            dropped.set(dropped.get() + u64::from(gone));
-            !gone
+    /// Does with every response what `fate` says; the names of those that it touched. The purge must have
+    /// been issued: a writer looks for purges in its turn, before what it writes can be seen, so that after
+    /// one turn at each lock those that did not see it are done, and what they wrote is met below.
+    pub fn purge(&self, fate: impl Fn(&[u8], &Entry) -> Fate) -> Vec<DiskKey> {
+        for id in 0..LOCKS as u128 {
+            drop(self.turn(id));
+        }
+        // First all that are touched, each shard at one moment; then one after the other, in turn with
+        // those who write it.
+        let found = RefCell::new(Vec::new());
+        self.resources.retain(|id, resource| {
+            if resource.variants().iter().any(|entry| fate(&resource.key, entry) != Fate::Kept) {
+                found.borrow_mut().push(*id);
+            }
+            true
         });
-        dropped.get()
+        let mut touched = Vec::new();
+        for id in found.into_inner() {
+            let _turn = self.turn(id);
+            let Some(resource) = self.resources.peek(&id) else { continue };
+            let entries = self.settle(id, &resource, |entry| fate(&resource.key, entry));
+            touched.extend(entries.iter().map(|entry| disk_name(resource.place, id, &entry.vary)));
+        }
+        touched
+    }
+
+    /// Calls `see` with every resource, in no order.
+    pub fn each(&self, mut see: impl FnMut(u128, &Arc<Resource>)) {
+        for (id, resource) in self.resources.iter() {
+            see(id, &resource);
+        }
     }
 
     /// Bytes of the largest object that fits.
     #[must_use]
     pub fn largest(&self) -> u64 {
         self.largest
+    }
+
+    /// Bytes that it may take.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.resources.capacity()
     }
 
     /// Resources and their bytes.
@@ -123,8 +188,8 @@ impl Memory {
         self.largest.saturating_sub(16 * 1024)
     }
 
-    fn turn(&self, key: &Key) -> MutexGuard<'_, ()> {
-        self.locks[key.id as usize % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
+    fn turn(&self, id: u128) -> MutexGuard<'_, ()> {
+        self.locks[id as usize % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,9 +207,12 @@ impl Weighter<u128, Arc<Resource>> for ByWeight {
 struct Evictions(Arc<CacheStats>);
 
 impl Lifecycle<u128, Arc<Resource>> for Evictions {
-    type RequestState = ();
+    /// What is being put: the one that it replaces does not go for want of space.
+    type RequestState = Option<u128>;
 
-    fn on_evict(&self, (): &mut (), _: u128, _: Arc<Resource>) {
-        self.0.evictions.fetch_add(1, Ordering::Relaxed);
+    fn on_evict(&self, put: &mut Option<u128>, id: u128, _: Arc<Resource>) {
+        if *put != Some(id) {
+            self.0.evictions.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

@@ -6,14 +6,15 @@
 //! before the disk ([`disk`]), which has threads of its own: a hit in memory never waits for it, and a
 //! disk that fails costs hits, never answers.
 //!
-//! One request: `lookup` → (`Hit::respond` | forward → `admit` → `Fill` | forward → 304 → `refresh`);
+//! One request: `lookup` → (`Hit::respond` | forward → `admit` → `Fill` | forward → 304 → `refresh` |
+//! forward → 206 → `mend`), with `turn` before forwarding: another request may be about to bring the same;
 //! an unsafe method: forward → `invalidate`.
 
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +25,7 @@ pub mod options;
 pub mod request;
 
 pub mod control;
+pub mod date;
 pub mod directives;
 pub mod freshness;
 pub mod targeted;
@@ -32,14 +34,20 @@ pub mod conditional;
 pub mod fields;
 pub mod key;
 pub mod language;
+pub mod parts;
+pub mod purge;
 pub mod query;
 pub mod range;
+pub mod tags;
 pub mod vary;
 
 mod admit;
+mod arrival;
 pub mod collapse;
 mod invalidate;
+pub mod listing;
 mod lookup;
+mod partial;
 
 pub mod disk;
 pub mod entry;
@@ -48,19 +56,24 @@ pub mod fill;
 pub mod hit;
 pub mod memory;
 pub mod nodes;
+pub mod recent;
 pub mod stats;
 pub mod status;
 pub mod store;
 
 pub use admit::Moment;
-pub use collapse::{Flight, Turn, Wait};
+pub use collapse::{Flight, Followers, Outcome, Pass, Turn};
 pub use control::{NoStore, Validate};
 pub use fill::Fill;
 pub use freshness::Times;
 pub use hit::{Hit, Origin};
-pub use invalidate::{Purge, PurgeError, Purged, Scope};
-pub use nodes::{Nodes, Progress, Reach, Spread};
-pub use options::{RequestDirectiveMode, RouteCacheOptions, UndeclaredQuery};
+pub use invalidate::{PurgeError, Purged};
+pub use key::Owner;
+pub use lookup::Looked;
+pub use nodes::{Nodes, Progress, Reach, Spread, incomplete};
+pub use options::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery};
+pub use partial::{Mend, Mended, Rest};
+pub use purge::{Bound, Cover, Purge, Scope, query_hash};
 pub use query::{Absent, DeclaredQuery, Param};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};
 pub use stats::{CacheReport, CacheStats};
@@ -112,6 +125,10 @@ pub(crate) struct Inner {
     /// Bytes that fills may still take.
     budget: AtomicU64,
     flights: Arc<collapse::Flights>,
+    /// Whether parts of responses were ever kept: else nobody looks for them.
+    has_parts: AtomicBool,
+    /// Takes what other nodes are to hear of.
+    outbox: OnceLock<Arc<nodes::outbox::Outbox>>,
 }
 
 impl Cache {
@@ -136,7 +153,9 @@ impl Cache {
             seed,
             max_object_bytes: config.max_object_bytes,
             budget: AtomicU64::new(config.memory_bytes.max(LEAST_FILL_BUDGET).max(config.max_object_bytes)),
-            flights: Arc::new(collapse::Flights::new()),
+            flights: Arc::default(),
+            has_parts: AtomicBool::new(false),
+            outbox: OnceLock::new(),
         };
         (Self { inner: Arc::new(inner) }, diagnostics)
     }
@@ -164,6 +183,18 @@ impl Cache {
         }
     }
 
+    /// Has what unsafe methods invalidate noted for other nodes.
+    pub(crate) fn tell(&self, outbox: Arc<nodes::outbox::Outbox>) {
+        // One that is there already is as good.
+        let _ = self.inner.outbox.set(outbox);
+    }
+
+    /// Bytes that the tiers may take: memory, disk.
+    #[must_use]
+    pub fn limits(&self) -> (u64, u64) {
+        (self.inner.memory.capacity(), self.inner.disk.as_ref().map_or(0, disk::Disk::capacity))
+    }
+
     /// Writes what is queued and closes the disk tier, for at most `limit`; false when that was not
     /// enough. Blocks: call it where no request waits.
     pub fn close(&self, limit: Duration) -> bool {
@@ -175,16 +206,27 @@ impl Inner {
     /// Keeps a response in both tiers; false when neither takes it, or what it stands for was
     /// invalidated since it began.
     fn store(&self, key: &key::Key, entry: &Arc<entry::Entry>, to_disk: bool) -> bool {
-        let on_disk = to_disk && self.disk.as_ref().is_some_and(|disk| disk.put(key, entry));
-        let in_memory = self.memory.insert(key, entry, &self.epochs);
-        // Looked at after it is in, so that a purge either sees it there or is seen here.
-        let unbroken = self.epochs.unbroken(key.place, entry.since);
-        if !unbroken {
-            self.memory.remove(key, entry);
+        self.forget_parts(key);
+        let as_of = self.epochs.now();
+        let mut kept = self.is_untouched(key, entry);
+        if kept {
+            let on_disk = to_disk && self.disk.as_ref().is_some_and(|disk| disk.put(key, entry, as_of));
+            let in_memory = self.memory.insert(key, entry, &self.epochs);
+            // Looked at once more: memory did not keep what was purged meanwhile, and the disk will not.
+            let untouched = self.is_untouched(key, entry);
+            if !untouched {
+                self.memory.remove(key, entry);
+            }
+            kept = untouched && (in_memory || on_disk);
         }
-        let kept = unbroken && (in_memory || on_disk);
         CacheStats::add(if kept { &self.stats.stores } else { &self.stats.abandoned });
         kept
+    }
+
+    /// Whether nothing was invalidated or purged since a response began that is in no tier yet.
+    fn is_untouched(&self, key: &key::Key, entry: &entry::Entry) -> bool {
+        self.epochs.unbroken(key.place, entry.since)
+            || (self.epochs.valid(key.place, entry.since) && self.epochs.spares(key, entry))
     }
 
     /// Takes bytes from the budget of fills.

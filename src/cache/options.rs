@@ -8,12 +8,16 @@ use http::{HeaderName, HeaderValue};
 
 use super::query::DeclaredQuery;
 
+use super::key::Owner;
+
 /// A route's caching, as the configuration and `x-gatewright` state it. The default is safe for an
 /// API: explicit freshness only, the whole query in the key, request directives honoured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteCacheOptions {
     /// `cache: false` bypasses the cache both ways.
     pub enabled: bool,
+    /// Whose answers they are.
+    pub owner: Owner,
     /// Milliseconds that an answer without freshness of its own counts as fresh (RFC 9111, 4.2.2 allows
     /// it for statuses that are cacheable by default). It never overrides what the upstream says.
     pub default_ttl_ms: Option<u64>,
@@ -43,8 +47,12 @@ pub struct RouteCacheOptions {
     /// Milliseconds that an answer may be served after its end of freshness when the upstream fails,
     /// beside what `stale-if-error` allows.
     pub grace_ms: u64,
+    /// Nothing goes upstream: what is stored answers, fresh or not, unless it forbids that.
+    pub offline: bool,
     /// Targeted fields that win over `Cache-Control`, most specific first (RFC 9213, 2.2).
     pub targets: Arc<[HeaderName]>,
+    /// What becomes of `Set-Cookie` in what is stored.
+    pub set_cookie: SetCookie,
     /// `Surrogate-Control` as an older targeted field.
     pub surrogate_control: bool,
     /// Bytes of one object that this route may store, below the cache's own bound.
@@ -55,6 +63,7 @@ impl Default for RouteCacheOptions {
     fn default() -> Self {
         Self {
             enabled: true,
+            owner: Owner::default(),
             default_ttl_ms: None,
             heuristic: false,
             shared: false,
@@ -68,11 +77,25 @@ impl Default for RouteCacheOptions {
             request_directives: RequestDirectiveMode::Honour,
             busting_floor_ms: 0,
             grace_ms: 0,
+            offline: false,
             targets: Arc::new([HeaderName::from_static("cdn-cache-control")]),
+            set_cookie: SetCookie::Drop,
             surrogate_control: false,
             max_object_bytes: None,
         }
     }
+}
+
+/// What becomes of `Set-Cookie` where an answer that has it may be stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetCookie {
+    /// The answer is stored without it: a cookie is for the one who asked.
+    #[default]
+    Drop,
+    /// It is stored and given to all, as RFC 9111, 3.1 and 7.3 have it.
+    Keep,
+    /// The answer is not stored.
+    Refuse,
 }
 
 /// What happens to a query parameter that the description does not declare.

@@ -47,6 +47,8 @@ counters! {
     stale,
     /// Look-ups that found nothing.
     misses,
+    /// Answers taken from another request's fetch.
+    collapsed,
     /// Requests that went past the cache.
     bypasses,
     /// Responses stored.
@@ -55,8 +57,16 @@ counters! {
     refreshes,
     /// Responses whose storing was given up: aborted, too large, invalidated meanwhile.
     abandoned,
-    /// Places invalidated by unsafe methods, and purges.
+    /// Places invalidated by unsafe methods.
     invalidations,
+    /// Purges that drop what they cover.
+    purges,
+    /// Purges that make stale what they cover.
+    soft_purges,
+    /// Responses that purges dropped or made stale, as far as they were counted.
+    purged,
+    /// Purges that the disk did not confirm in time.
+    purges_unconfirmed,
     /// Resources that memory dropped for others.
     evictions,
     /// Resources in memory.

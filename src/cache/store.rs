@@ -32,6 +32,9 @@ pub trait Store: Send + Sync {
     /// At most `limit` records whose keys begin with `prefix`, in order.
     fn get(&self, prefix: &[u8], limit: usize) -> Result<Vec<Record>, StoreError>;
 
+    /// At most `limit` records whose keys come after `key`, in order.
+    fn after(&self, key: &[u8], limit: usize) -> Result<Vec<Record>, StoreError>;
+
     /// Puts a value and returns the one it replaces.
     fn put(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 

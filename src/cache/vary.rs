@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;
 
+use super::directives::split_element;
+
 /// Longer lists are not stored: each name is compared at each look-up.
 const MAX_NAMES: usize = 16;
 
@@ -62,6 +64,12 @@ impl Vary {
         &self.0
     }
 
+    /// Whether `other` is about the same fields.
+    #[must_use]
+    pub fn same_names(&self, other: &Self) -> bool {
+        self.0.iter().map(|(name, _)| name).eq(other.0.iter().map(|(name, _)| name))
+    }
+
     /// Whether every request matches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -75,9 +83,22 @@ impl Vary {
         self.0.iter().all(|(name, stored)| normalised(headers, name).as_deref() == stored.as_deref())
     }
 
+    /// The same names with the values that another request has.
+    #[must_use]
+    pub fn of_request(&self, headers: &HeaderMap) -> Self {
+        let value = |name| normalised(headers, name).map(|value| value.to_vec().into_boxed_slice());
+        Self(self.0.iter().map(|(name, _)| (name.clone(), value(name))).collect())
+    }
+
     /// A name for this key beside others of one resource.
     #[must_use]
     pub fn hash(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&self.to_bytes())
+    }
+
+    /// Names and values as one text that no other key has.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, value) in &self.0 {
             bytes.extend_from_slice(name.as_str().as_bytes());
@@ -85,7 +106,7 @@ impl Vary {
             bytes.extend_from_slice(value.as_deref().unwrap_or_default());
             bytes.push(0);
         }
-        xxhash_rust::xxh3::xxh3_64(&bytes)
+        bytes
     }
 }
 
@@ -96,24 +117,34 @@ fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<SmallVec<[u8; 25
     let first = lines.next()?;
     let mut items: SmallVec<[&[u8]; 16]> = SmallVec::new();
     for line in std::iter::once(first).chain(lines) {
-        items.extend(line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii));
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            let (item, after) = split_element(rest);
+            items.push(item.trim_ascii());
+            rest = after;
+        }
     }
-    let encoding = *name == header::ACCEPT_ENCODING;
-    if encoding {
-        items.sort_unstable();
+    let is_set = *name == header::ACCEPT_ENCODING;
+    if is_set {
+        items.sort_unstable_by(|a, b| folded(a).cmp(folded(b)));
     }
     let mut joined = SmallVec::new();
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
             joined.push(b',');
         }
-        if encoding {
-            joined.extend(item.iter().filter(|b| !matches!(b, b' ' | b'\t')).map(u8::to_ascii_lowercase));
+        if is_set {
+            joined.extend(folded(item));
         } else {
             joined.extend_from_slice(item);
         }
     }
     Some(joined)
+}
+
+/// A member of a list in lower case and without blanks.
+fn folded(item: &[u8]) -> impl Iterator<Item = u8> {
+    item.iter().filter(|b| !matches!(b, b' ' | b'\t')).map(u8::to_ascii_lowercase)
 }
 
 #[cfg(test)]

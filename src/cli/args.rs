@@ -29,7 +29,7 @@ pub enum Command {
     Import(Import),
     /// Add, list and revoke the API keys of consumers
     Keys(Keys),
-    /// Look into the cache of a running gateway and purge it
+    /// Look into the cache of a running gateway, purge it, fill it
     Cache(CacheCommand),
     /// Load the configuration of a running gateway again
     Reload(Connect),
@@ -214,23 +214,102 @@ pub struct CacheCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum CacheAction {
-    /// Show sizes and counts
-    Stats,
-    /// Drop stored answers
-    Purge {
-        /// One address with all its variants: `http://127.0.0.1:8080/pets`, or `/pets` on every host
-        #[arg(required_unless_present_any = ["prefix", "api", "all"], conflicts_with_all = ["prefix", "api", "all"])]
-        url: Option<String>,
-        /// Everything that begins so: `http://127.0.0.1:8080/pets/`, or `/pets/` on every host
-        #[arg(long, value_name = "URL", conflicts_with_all = ["api", "all"])]
-        prefix: Option<String>,
-        /// Everything of one API
-        #[arg(long, value_name = "NAME", conflicts_with = "all")]
-        api: Option<String>,
-        /// Everything
-        #[arg(long)]
-        all: bool,
+    /// Show how it is and what it did: sizes, hit ratio, evictions, errors
+    Stats {
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
+    /// List stored answers
+    List(ListStored),
+    /// Show all that is stored for one address: fields, freshness, and whether it would be served
+    Show {
+        /// `http://127.0.0.1:8080/pets?limit=2`, or `/pets` with any query on every host
+        url: String,
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Remove stored answers, or make them stale
+    Purge(PurgeStored),
+    /// Ask for addresses through the gateway, so that they are stored
+    ///
+    /// Exit code 0 when all are stored in the end, 1 when some are not.
+    Warm(Warm),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ListStored {
+    /// Those whose address begins so: `http://127.0.0.1:8080/pets/`, or `/pets/` on every host
+    #[arg(long, value_name = "URL", conflicts_with_all = ["api", "operation", "tag"])]
+    pub prefix: Option<String>,
+    /// Those of one API
+    #[arg(long, value_name = "NAME", conflicts_with = "tag")]
+    pub api: Option<String>,
+    /// Those of one operation, by its `operationId`
+    #[arg(long, value_name = "ID", conflicts_with = "tag")]
+    pub operation: Option<String>,
+    /// Those that the upstream gave this tag
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["url", "prefix", "template", "tags", "operation", "api", "all"]))]
+pub struct PurgeStored {
+    /// One address: `http://127.0.0.1:8080/pets?limit=2`; without a query the path with any; `/pets` on every host
+    pub url: Option<String>,
+    /// Every address that begins so: `http://127.0.0.1:8080/pets/`, or `/pets/` on every host
+    #[arg(long, value_name = "URL", conflicts_with_all = ["url", "template", "tags", "operation", "all"])]
+    pub prefix: Option<String>,
+    /// Every path of a template: `/pets/{id}/photos`, `/pets/**`
+    #[arg(long, value_name = "URL", conflicts_with_all = ["url", "tags", "operation", "all"])]
+    pub template: Option<String>,
+    /// What the upstream gave this tag (`Cache-Tag`, `Surrogate-Key`); repeatable
+    #[arg(long = "tag", value_name = "TAG", conflicts_with_all = ["url", "operation", "all"])]
+    pub tags: Vec<String>,
+    /// One operation, by its `operationId`
+    #[arg(long, value_name = "ID", conflicts_with_all = ["url", "all"])]
+    pub operation: Option<String>,
+    /// Of the operation only what has this path parameter: `petId=7`; repeatable
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair, requires = "operation")]
+    pub parameters: Vec<(String, String)>,
+    /// Everything of one API; beside `--operation`: the API that has it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["url", "prefix", "template", "tags", "all"])]
+    pub api: Option<String>,
+    /// Everything
+    #[arg(long, conflicts_with = "url")]
+    pub all: bool,
+    /// Make the answers stale instead: they are validated before they are served again, unless
+    /// `stale-while-revalidate` or `stale-if-error` allow more
+    #[arg(long)]
+    pub soft: bool,
+    /// Change nothing, only count
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Warm {
+    /// Addresses or paths, one a line; `-` reads standard input; lines that begin with `#` are left out
+    #[arg(value_name = "FILE")]
+    pub list: PathBuf,
+    /// So many requests at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
+    pub jobs: usize,
+    /// Send this field too: `'Accept-Encoding: gzip'`; repeatable. Answers that vary are stored as asked for
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The gateway's listener [default: the running gateway's first]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub to: Option<SocketAddr>,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

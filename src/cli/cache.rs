@@ -1,89 +1,150 @@
-//! `gatewright cache` and `gatewright reload`: what a running gateway is asked to do.
+//! `gatewright cache`: what the cache of a running gateway is asked.
+
+mod shown;
+mod warm;
+
+use std::process::ExitCode;
 
 use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    args::{CacheAction, Connect},
-    connect::{self, Running, Target},
+    args::{CacheAction, Connect, Format, ListStored, PurgeStored},
+    connect::{self, Running},
+    out, printed,
 };
-use crate::diagnostic::{Diagnostic, codes, render::plural};
+use crate::{
+    admin,
+    diagnostic::{Diagnostic, codes, render::plural},
+};
 
-/// Runs one action on the cache; gives back what to print.
-pub fn cache(action: &CacheAction, connect: &Connect) -> Result<String, Diagnostic> {
-    let gateway = running(connect)?;
+/// Answers that are asked for at once.
+const PAGE: usize = 500;
+
+/// Runs one action on the cache.
+pub fn cache(action: &CacheAction, connect: &Connect) -> Result<ExitCode, Diagnostic> {
     match action {
-        CacheAction::Stats => {
-            let cache = stats(&gateway.call(Method::GET, "/cache", None)?);
-            Ok(cache + &redis(&gateway.call(Method::GET, "/redis", None)?))
+        CacheAction::Stats { format } => {
+            let value = connect::running(connect)?.call(Method::GET, "/cache", None)?;
+            Ok(printed(match format {
+                Format::Json => pretty(&value),
+                Format::Text => shown::stats(&read(value)?),
+            }))
         }
-        CacheAction::Purge { url, prefix, api, all: _ } => {
-            let what = match (url, prefix, api) {
-                (Some(url), _, _) => json!({ "url": url }),
-                (_, Some(prefix), _) => json!({ "prefix": prefix }),
-                (_, _, Some(api)) => json!({ "api": api }),
-                _ => json!("all"),
-            };
-            let purged = gateway.call(Method::POST, "/cache/purge", Some(&what))?;
-            let wherever = if purged["reach"] == "everywhere" { " on every node" } else { "" };
-            Ok(format!("purged{wherever}: what was stored is asked for anew\n"))
+        CacheAction::List(which) => list(&connect::running(connect)?, which),
+        CacheAction::Show { url, format } => {
+            let path = format!("/cache/entry{}", query(&[("url", Some(url))]));
+            let value = connect::running(connect)?.call(Method::GET, &path, None)?;
+            Ok(printed(match format {
+                Format::Json => pretty(&value),
+                Format::Text => shown::variants(url, &read::<Vec<admin::Variant>>(value)?),
+            }))
+        }
+        CacheAction::Purge(what) => purge(&connect::running(connect)?, what).map(printed),
+        CacheAction::Warm(args) => warm::warm(args, connect),
+    }
+}
+
+/// Prints page after page as they come.
+fn list(gateway: &Running, which: &ListStored) -> Result<ExitCode, Diagnostic> {
+    let (mut left, mut after, mut first) = (which.limit, None::<String>, true);
+    let json = which.format == Format::Json;
+    out(if json { "[" } else { shown::LIST_HEAD });
+    while left > 0 {
+        let limit = left.min(PAGE).to_string();
+        let asked = query(&[
+            ("prefix", which.prefix.as_ref()),
+            ("api", which.api.as_ref()),
+            ("operation", which.operation.as_ref()),
+            ("tag", which.tag.as_ref()),
+            ("limit", Some(&limit)),
+            ("after", after.as_ref()),
+        ]);
+        let page: admin::StoredPage =
+            read(gateway.call(Method::GET, &format!("/cache/entries{asked}"), None)?)?;
+        for answer in &page.answers {
+            if json {
+                out(if first { "\n" } else { ",\n" });
+                out(&json!(answer).to_string());
+            } else {
+                out(&shown::line(answer));
+            }
+            first = false;
+        }
+        left = left.saturating_sub(page.answers.len());
+        if page.without_disk {
+            super::show(&[Diagnostic::warning(
+                codes::CACHE_UNAVAILABLE,
+                "the disk is not open: what lies there is missing",
+            )
+            .help("`gatewright cache stats` says why")]);
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
         }
     }
+    if json {
+        out("\n]\n");
+    } else if after.is_some() {
+        out(&format!("(there may be more: `--limit` was {})\n", which.limit));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Asks for a new generation; gives back what to print.
-pub fn reload(connect: &Connect) -> Result<String, Diagnostic> {
-    let generation = running(connect)?.call(Method::POST, "/config/reload", None)?;
-    let number =
-        |name: &str| usize::try_from(generation[name].as_u64().unwrap_or_default()).unwrap_or(usize::MAX);
-    Ok(format!(
-        "generation {} serves: {}, {}\n",
-        number("number"),
-        plural(number("operations"), "operation"),
-        plural(number("warnings"), "warning")
-    ))
+fn purge(gateway: &Running, what: &PurgeStored) -> Result<String, Diagnostic> {
+    let json = what.format == Format::Json;
+    let what = admin::Purge {
+        all: what.all,
+        url: what.url.clone(),
+        prefix: what.prefix.clone(),
+        template: what.template.clone(),
+        api: what.api.clone(),
+        operation: what.operation.clone(),
+        parameters: what.parameters.iter().cloned().collect(),
+        tags: what.tags.clone(),
+        soft: what.soft,
+        dry_run: what.dry_run,
+    };
+    let answer = gateway.call(Method::POST, "/cache/purge", Some(&json!(what)))?;
+    if json {
+        return Ok(pretty(&answer));
+    }
+    let done: admin::Purged = read(answer)?;
+    let answers = plural(usize::try_from(done.answers).unwrap_or(usize::MAX), "answer");
+    let verb = match (what.dry_run, what.soft) {
+        (true, _) => "would purge",
+        (false, true) => "made stale",
+        (false, false) => "purged",
+    };
+    Ok(match (done.all_counted, what.dry_run) {
+        (true, _) => format!("{verb} {answers}\n"),
+        (false, true) => format!("{verb} at least {answers}\n"),
+        (false, false) => {
+            format!("{verb} {answers} in memory, and what lies on disk, which is not counted\n")
+        }
+    })
 }
 
-fn running(connect: &Connect) -> Result<Running, Diagnostic> {
-    match connect::find(connect)? {
-        Target::Running(gateway) => Ok(gateway),
-        Target::Stopped(dir) => Err(Diagnostic::error(
-            codes::GATEWAY_UNREACHABLE,
-            "the gateway of this state directory does not run",
-        )
-        .file(dir.display().to_string())
-        .help("start it first")),
-    }
+/// `?name=value&…` of what is given; empty when nothing is.
+fn query(fields: &[(&str, Option<&String>)]) -> String {
+    let pair = |(name, value): &(&str, Option<&String>)| {
+        value.map(|value| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+    };
+    let pairs: Vec<String> = fields.iter().filter_map(pair).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }
 
-/// How it stands with other nodes; nothing where no Redis is shared.
-fn redis(redis: &Value) -> String {
-    let text = |name: &str| redis[name].as_str().unwrap_or_default();
-    let number = |name: &str| redis["purges"][name].as_u64();
-    if text("state") == "off" {
-        return String::new();
-    }
-    let mut line = format!("redis   {}, {}", text("server"), text("state"));
-    for why in [&redis["why"], &redis["purges"]["problem"]].into_iter().filter_map(Value::as_str) {
-        line.push_str(&format!(" ({why})"));
-    }
-    if let (Some(sequence), Some(lag)) = (number("sequence"), number("lag")) {
-        line.push_str(&format!("; purge {sequence} of {} holds here", sequence + lag));
-    }
-    line + "\n"
+/// The gateway's answer in its form.
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, Diagnostic> {
+    serde_json::from_value(value).map_err(|error| {
+        Diagnostic::error(codes::GATEWAY_REFUSED, format!("the gateway's answer cannot be read: {error}"))
+            .help("it may be of another version than this command")
+    })
 }
 
-fn stats(cache: &Value) -> String {
-    let number = |name: &str| cache[name].as_u64().unwrap_or_default();
-    if cache["enabled"] != true {
-        return "the cache is off\n".to_owned();
-    }
-    format!(
-        "disk    {} answers, {} of {} bytes\nmemory  {} answers, {} bytes\n",
-        number("entries"),
-        number("bytes"),
-        number("max_bytes"),
-        number("memory_entries"),
-        number("memory_bytes"),
-    )
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
 }

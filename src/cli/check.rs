@@ -206,6 +206,7 @@ pub fn import(args: &Import) -> Result<ExitCode, Diagnostic> {
                     format!("cannot write the file: {}", crate::provider::source::reason(&error)),
                 )
                 .file(&shown)
+                .help("name a place that you may write to")
             })?;
             out(&format!("wrote {shown}; run it with `gatewright run {shown}`\n"));
         }

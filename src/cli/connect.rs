@@ -28,12 +28,25 @@ pub enum Target {
     Stopped(PathBuf),
 }
 
+/// The gateway that the flags name, which must run.
+pub fn running(connect: &Connect) -> Result<Running, Diagnostic> {
+    match find(connect)? {
+        Target::Running(gateway) => Ok(gateway),
+        Target::Stopped(dir) => Err(Diagnostic::error(
+            codes::GATEWAY_UNREACHABLE,
+            "the gateway of this state directory does not run",
+        )
+        .file(dir.display().to_string())
+        .help("start it first")),
+    }
+}
+
 /// Finds the gateway that the flags name, else the one that runs.
 pub fn find(connect: &Connect) -> Result<Target, Diagnostic> {
     if let Some(dir) = &connect.state {
         let address = connect.admin.or_else(|| state::admin_of(dir)).filter(|_| state::is_in_use(dir));
         return match address {
-            Some(address) => running(address, Some(dir.clone())),
+            Some(address) => at(address, Some(dir.clone())),
             None if dir.is_dir() => Ok(Target::Stopped(dir.clone())),
             None => Err(Diagnostic::error(codes::STATE_UNUSABLE, "there is no such state directory")
                 .file(dir.display().to_string())
@@ -43,10 +56,10 @@ pub fn find(connect: &Connect) -> Result<Target, Diagnostic> {
     let mut all = state::running();
     if let Some(address) = connect.admin {
         let dir = all.into_iter().find(|(known, _)| *known == address).map(|(_, dir)| dir);
-        return running(address, dir);
+        return at(address, dir);
     }
     match all.pop() {
-        Some((address, dir)) if all.is_empty() => running(address, Some(dir)),
+        Some((address, dir)) if all.is_empty() => at(address, Some(dir)),
         Some(last) => {
             let list: Vec<String> =
                 all.iter().chain([&last]).map(|(a, d)| format!("--admin {a}   ({})", d.display())).collect();
@@ -58,7 +71,7 @@ pub fn find(connect: &Connect) -> Result<Target, Diagnostic> {
     }
 }
 
-fn running(address: SocketAddr, dir: Option<PathBuf>) -> Result<Target, Diagnostic> {
+fn at(address: SocketAddr, dir: Option<PathBuf>) -> Result<Target, Diagnostic> {
     let token = dir.and_then(|dir| Token::read(&dir).ok());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

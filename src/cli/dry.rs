@@ -13,7 +13,7 @@ use crate::{
     },
     shared::Redis,
     telemetry::{AccessLog, Telemetry},
-    upstream::{Upstreams, transport},
+    upstream::{Caps, Upstreams, transport},
 };
 
 /// What assembling the plan would say.
@@ -26,13 +26,13 @@ pub fn gateway(plan: Plan) -> (Option<Gateway>, Vec<Diagnostic>) {
     let live = Live {
         telemetry: Arc::new(Telemetry::new(AccessLog::off())),
         upstreams: Upstreams::new(1),
+        caps: Caps::default(),
         limiters: Arc::new(Limiters::default()),
         keys: Arc::new(KeyStore::detached()),
         key_sets: KeySets::new(Arc::new(NoFetch), None),
         cache: None,
         redis: Redis::new(None, transport::tls),
         nodes: None,
-        cache_bytes: 0,
     };
     assemble::assemble(plan, 0, &live, None)
 }

@@ -17,10 +17,10 @@ use super::{
     configure::Policies,
     findings, nodes,
     prepare::{self, Imported, Prepared},
+    stored::{self, Store},
 };
 use crate::{
     admin,
-    cache::{self, Purge, Scope},
     config::{self, Model, Summary},
     diagnostic::{self, Diagnostic, codes},
     docs::{Docs, DocsApi},
@@ -34,7 +34,6 @@ use crate::{
     problem::Problem,
     provider::watch::Snapshot,
     proxy::Proxy,
-    route,
     server::Drain,
     telemetry::Metrics,
 };
@@ -183,7 +182,8 @@ fn effective(origin: &str, api: &openapi::Api, summary: &Summary) -> crate::docs
         let shown = openapi::Shown {
             origin: &origin,
             siting: &summary.siting,
-            security: (summary.security == Mode::Gateway).then_some((&own.0, &own.1)),
+            own: (&own.0, &own.1),
+            asks: asks(summary.security, false),
             operations: &summary.operations.iter().map(manner).collect::<Vec<_>>(),
         };
         openapi::effective(&api, &shown).into()
@@ -215,11 +215,9 @@ fn manner(manner: &config::Manner) -> openapi::ShownOperation {
     use crate::problem::{
         CREDENTIALS_MISSING, FORBIDDEN, RATE_LIMITED, ROUTE_NOT_FOUND, UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE,
     };
-    let open = manner.security == Mode::Gateway && manner.public;
-    let checked = manner.security != Mode::Pass && !open;
     let answers = [
-        (checked, &CREDENTIALS_MISSING),
-        (checked, &FORBIDDEN),
+        (manner.checked, &CREDENTIALS_MISSING),
+        (manner.checked, &FORBIDDEN),
         (true, &ROUTE_NOT_FOUND),
         (manner.limited, &RATE_LIMITED),
         (true, &UPSTREAM_UNREACHABLE),
@@ -229,7 +227,17 @@ fn manner(manner: &config::Manner) -> openapi::ShownOperation {
     .filter(|(given, _)| *given)
     .map(|(_, kind)| (kind.status.as_u16(), kind.title))
     .collect();
-    openapi::ShownOperation { hidden: !manner.documented, open, answers }
+    let asks = asks(manner.security, manner.public);
+    openapi::ShownOperation { hidden: !manner.documented, asks, answers }
+}
+
+/// What callers must show under a mode. What is not asked for here, the upstream may ask for.
+fn asks(mode: Mode, public: bool) -> openapi::Asks {
+    match mode {
+        Mode::Pass | Mode::Enforce => openapi::Asks::AsDescribed,
+        Mode::Gateway if public => openapi::Asks::Nothing,
+        Mode::Gateway => openapi::Asks::Own,
+    }
 }
 
 struct DocsPages(Docs);
@@ -308,6 +316,12 @@ impl Engine {
             }
             _ => Err(loaded.diagnostics),
         }
+    }
+
+    fn store<T>(&self, ask: impl FnOnce(&Store<'_>) -> T) -> T {
+        let gateway = self.proxy.current.load_full();
+        let cache = self.live.cache.as_ref();
+        ask(&Store { cache, nodes: self.live.nodes.as_ref(), gateway: &gateway, runtime: &self.runtime })
     }
 
     /// Whether a watched file changed since the last load, and the change has settled.
@@ -390,7 +404,7 @@ impl admin::Control for Engine {
     }
 
     fn cache(&self) -> admin::CacheState {
-        self.live.cache.as_ref().map(|cache| cache_state(cache, self.live.cache_bytes)).unwrap_or_default()
+        stored::state(self.live.cache.as_ref(), &self.recipe.origin)
     }
 
     fn redis(&self) -> admin::RedisState {
@@ -417,11 +431,15 @@ impl admin::Control for Engine {
     }
 
     fn purge(&self, what: &admin::Purge) -> Result<admin::Purged, Vec<Diagnostic>> {
-        let Some(nodes) = &self.live.nodes else {
-            return Err(vec![Diagnostic::error(codes::USAGE, "the cache is off")]);
-        };
-        let all = scope(&self.proxy, what)?;
-        self.runtime.block_on(nodes::purge(nodes, all)).map_err(|fault| vec![fault])
+        self.store(|store| store.purge(what))
+    }
+
+    fn stored(&self, which: &admin::Listing) -> Result<admin::StoredPage, Vec<Diagnostic>> {
+        self.store(|store| store.list(which))
+    }
+
+    fn variants(&self, url: &str) -> Result<Vec<admin::Variant>, Vec<Diagnostic>> {
+        self.store(|store| store.variants(url))
     }
 }
 
@@ -434,61 +452,4 @@ fn key(record: Record) -> admin::Key {
         revoked_ms: record.revoked_ms,
         last_used_ms: record.last_used_ms,
     }
-}
-
-fn cache_state(cache: &cache::Cache, max_bytes: u64) -> admin::CacheState {
-    let report = cache.stats();
-    admin::CacheState {
-        enabled: true,
-        entries: report.disk_entries,
-        bytes: report.disk_bytes,
-        max_bytes,
-        memory_entries: report.memory_entries,
-        memory_bytes: report.memory_bytes,
-    }
-}
-
-/// What the admin API names, in the words of the cache.
-fn scope(proxy: &Proxy, what: &admin::Purge) -> Result<Vec<Purge>, Vec<Diagnostic>> {
-    let (address, prefix) = match what {
-        admin::Purge::All => return Ok(vec![Purge { host: None, scope: Scope::All }]),
-        admin::Purge::Api(name) => return api_scope(proxy, name),
-        admin::Purge::Url(address) => (address, false),
-        admin::Purge::Prefix(address) => (address, true),
-    };
-    let wrong = |why: &str| {
-        vec![
-            Diagnostic::error(codes::USAGE, format!("`{address}` cannot be purged: {why}"))
-                .help("write it as a caller would: `http://127.0.0.1:8080/pets/1`"),
-        ]
-    };
-    let Some((_, rest)) = address.split_once("://") else { return Err(wrong("it has no scheme and host")) };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = route::normalise(host).map_err(|error| wrong(error.as_str()))?.into_owned();
-    let target = route::canonical(if path.is_empty() { "/" } else { path })
-        .map_err(|refusal| wrong(refusal.as_str()))?;
-    let path = target.path.into_owned();
-    let scope = if prefix { Scope::Prefix(path) } else { Scope::Path(path) };
-    Ok(vec![Purge { host: (!host.is_empty()).then_some(host), scope }])
-}
-
-/// Every path that the routes of one API begin with.
-fn api_scope(proxy: &Proxy, name: &str) -> Result<Vec<Purge>, Vec<Diagnostic>> {
-    let gateway = proxy.current.load();
-    let routes = gateway.hosts.iter().flat_map(|(_, host)| host.routes.iter());
-    let mut prefixes: Vec<String> =
-        routes.filter(|route| *route.api == *name).map(|route| route.literal.to_string()).collect();
-    prefixes.sort_unstable();
-    prefixes.dedup();
-    if prefixes.is_empty() {
-        return Err(vec![Diagnostic::error(codes::USAGE, format!("no API is called `{name}`"))]);
-    }
-    // A prefix of a prefix covers it.
-    let mut kept: Vec<String> = Vec::new();
-    for prefix in prefixes {
-        if !kept.last().is_some_and(|last| prefix.starts_with(last.as_str())) {
-            kept.push(prefix);
-        }
-    }
-    Ok(kept.into_iter().map(|prefix| Purge { host: None, scope: Scope::Prefix(prefix) }).collect())
 }

@@ -96,6 +96,19 @@ fn describe(text: &mut String, host: &Host, id: usize, params: &str, path: &str,
         "          timeouts connect {:?}, first byte {:?}, idle {:?}, total {total}; body at most {} bytes",
         clocks.connect, clocks.first_byte, clocks.idle, route.body_limit,
     );
+    let narrower = [
+        ("bytes of the head", route.head_limit),
+        ("header fields", route.field_limit),
+        ("requests at once", route.cap.as_ref().map_or(usize::MAX, |cap| cap.max)),
+    ];
+    let narrower: Vec<String> = narrower
+        .iter()
+        .filter(|(_, bound)| *bound < usize::MAX)
+        .map(|(what, bound)| format!("{what} {bound}"))
+        .collect();
+    if !narrower.is_empty() {
+        let _ = writeln!(text, "          bounds {}", narrower.join(", "));
+    }
 }
 
 /// `http://host:80/path` and `host/path` into host and path.

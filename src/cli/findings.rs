@@ -1,11 +1,11 @@
 //! Findings as people should see them: one per cause, and in the words of what was typed.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
-use super::prepare::COMMAND_LINE;
+use super::prepare::{COMMAND_LINE, Imported};
 use crate::{
-    config::{Model, Switch},
-    diagnostic::{Code, Diagnostic, Place, codes},
+    config::{self, Model, Switch},
+    diagnostic::{Code, Diagnostic, Place, codes, suggest},
 };
 
 /// Leaves one finding per cause. `homes` are the files of descriptions whose requests have an upstream that
@@ -49,7 +49,7 @@ pub fn locate(found: &mut [Diagnostic], model: &Model) {
 #[must_use]
 pub fn needs_restart(first: &Model, now: &Model, file: &str) -> Option<Diagnostic> {
     let limits = |model: &Model| {
-        model.limits.as_ref().map(|limits| (limits.connections, limits.headers, limits.header_count))
+        (model.limits.as_ref().and_then(|limits| limits.connections), config::bounds::Head::of(model))
     };
     let clocks =
         |model: &Model| model.timeouts.as_ref().map(|timeouts| (timeouts.header_read, timeouts.keep_alive));
@@ -94,6 +94,40 @@ pub fn needs_restart(first: &Model, now: &Model, file: &str) -> Option<Diagnosti
             .file(file)
             .help("the rest of the file is in force now; start the gateway again for these")
     })
+}
+
+/// Values for variables that no server has. A flag is meant for any of the descriptions that are named with it.
+#[must_use]
+pub fn unused_variables(model: &Model, sources: &[Imported]) -> Vec<Diagnostic> {
+    let mut said = Vec::new();
+    for (entry, api) in model.apis.iter().enumerate() {
+        for (name, _) in api.server_variables.iter().flat_map(|named| &named.0) {
+            let flag = name.place.file == COMMAND_LINE;
+            let mine = |source: &&Imported| flag || source.entry == entry;
+            let all_read =
+                (0..model.apis.len()).all(|n| !flag && n != entry || sources.iter().any(|s| s.entry == n));
+            let known: BTreeSet<&str> = sources
+                .iter()
+                .filter(mine)
+                .flat_map(|source| source.description.api.server_variables.iter().map(String::as_str))
+                .collect();
+            if !all_read || known.contains(name.value.as_str()) {
+                continue;
+            }
+            let list = known.iter().take(20).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let help = match (suggest(&name.value, known.iter().copied()), known.is_empty()) {
+                (_, true) => {
+                    "its servers have no variables; `--upstream URL` sends requests somewhere else".into()
+                }
+                (Some(near), _) => format!("did you mean `{near}`? variables here: {list}"),
+                (None, _) => format!("variables here: {list}"),
+            };
+            let title = format!("no server of the description has a variable `{}`", name.value);
+            let warning = Diagnostic::warning(codes::SERVER_VARIABLE_UNUSED, title);
+            said.push(warning.at((*name.place).clone()).help(help));
+        }
+    }
+    said
 }
 
 /// The importer knows where a scheme stands, the compiler what its want does: one finding of the two.
@@ -158,7 +192,7 @@ fn name_flags(found: &mut Vec<Diagnostic>) {
             d.title = format!("`{flag} {address}` is no address");
             d.help = "write it with its scheme: `http://10.0.0.5:8000`".to_owned();
         }
-        if d.code == codes::REFERENCE_INVALID {
+        if d.code == codes::REFERENCE_INVALID && !d.title.ends_with("permission denied") {
             d.help = "set it, or name another; files are looked for from the folder you are in".to_owned();
         }
         let file =

@@ -13,11 +13,14 @@ mod explain;
 mod explain_route;
 mod findings;
 mod keys;
+mod meaning;
 mod nodes;
 mod prepare;
+mod reload;
 mod run;
 mod serve;
 mod state;
+mod stored;
 mod trial;
 mod try_demo;
 
@@ -61,8 +64,8 @@ pub fn main() -> ExitCode {
         Command::Routes(args) => check::routes(args),
         Command::Import(args) => check::import(args),
         Command::Keys(args) => keys::keys(&args.action, &args.connect).map(printed),
-        Command::Cache(args) => cache::cache(&args.action, &args.connect).map(printed),
-        Command::Reload(connect) => cache::reload(connect).map(printed),
+        Command::Cache(args) => cache::cache(&args.action, &args.connect),
+        Command::Reload(connect) => reload::reload(connect).map(printed),
         Command::Explain { code } => explain::explain(code.as_deref()).map(printed),
     };
     done.unwrap_or_else(|diagnostic| {
@@ -80,6 +83,12 @@ fn printed(text: impl AsRef<str>) -> ExitCode {
 /// Prints to standard output; a reader that went away (`| head`) is no error.
 fn out(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Says a line on standard error. Unlike `eprintln!` it does not panic when nobody reads there any more, which
+/// would take the handling of signals with it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Shows diagnostics on standard error, in colour on a terminal.

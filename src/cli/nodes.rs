@@ -2,56 +2,75 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::runtime::Handle;
+
 use super::engine::Engine;
 use crate::{
     admin,
-    cache::{Nodes, Progress, Purge, Reach},
-    diagnostic::{Diagnostic, codes},
+    cache::{Nodes, Progress, Purged, Reach, Spread, incomplete},
     gateway::Live,
     shared::{State, Status},
 };
 
-/// How long the start waits for Redis and for what other nodes purged meanwhile.
+/// How long the start waits for Redis, and then for what other nodes purged meanwhile.
 const MEET_WITHIN: Duration = Duration::from_secs(2);
+const FOLLOW_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the end waits for Redis to take what others do not know yet.
+const TELL_WITHIN: Duration = Duration::from_millis(500);
 
 /// Carries out what other nodes purged while this one was away, before anything stored is served. Redis may be
-/// away for long: then it is done when it is back. What the start-up page says of it.
+/// away for long: then what is stored counts as stale, and purges are carried out when it is back. What the
+/// start-up page says of it.
 pub async fn meet(live: &Live) -> Option<String> {
-    let settled = match &live.nodes {
-        Some(nodes) => nodes.settled(MEET_WITHIN).await,
+    let nodes = live.nodes.as_ref();
+    let settled = match nodes {
+        // Without anything stored there is nothing to wait for.
+        Some(nodes) if nodes.has_old() => nodes.settled(MEET_WITHIN, FOLLOW_WITHIN).await,
+        Some(nodes) => nodes.settled(Duration::from_millis(500), Duration::from_millis(500)).await,
         None => false,
     };
     let status = live.redis.status();
     let server = &status.server;
+    let mut stale = "";
+    if let Some(nodes) = nodes
+        && !settled
+        && status.state != State::Off
+        && nodes.has_old()
+    {
+        tracing::warn!(
+            %server,
+            "what other nodes purged while this one was away is not known yet: all that is stored counts as stale"
+        );
+        nodes.doubt().await;
+        stale = "; what is stored counts as stale";
+    }
     match status.state {
         State::Off => None,
         State::Up if settled => Some(format!("{server} (purges reach every node)")),
-        State::Up | State::Connecting => Some(format!("{server} (connecting)")),
-        State::Down => Some(format!("{server} is away: {}; a purge reaches this node alone", status.why)),
+        State::Up | State::Connecting => Some(format!("{server} (connecting{stale})")),
+        State::Down => {
+            Some(format!("{server} is away: {}; a purge reaches this node alone{stale}", status.why))
+        }
     }
 }
 
-/// Purges here and on all other nodes; the first that reaches none of them is told of.
-pub async fn purge(nodes: &Nodes, purges: Vec<Purge>) -> Result<admin::Purged, Diagnostic> {
-    let mut sum = admin::Purged { entries: 0, reach: admin::Reach::Alone, sequence: None, why: None };
-    for purge in purges {
-        let spread = nodes.purge(purge).await;
-        let spread = spread.map_err(|error| Diagnostic::error(codes::STATE_UNUSABLE, error.to_string()))?;
-        sum.entries += spread.purged.memory;
-        match spread.reach {
-            Reach::HereOnly(why) => {
-                sum.why.get_or_insert(why);
-            }
-            Reach::Everywhere(sequence) => sum.sequence = Some(sequence),
-            Reach::Alone => {}
-        }
+/// Tells other nodes what they do not know yet, at the end.
+pub fn part(live: &Live, runtime: &Handle) {
+    if let Some(nodes) = &live.nodes {
+        runtime.block_on(nodes.close(TELL_WITHIN));
     }
-    sum.reach = match (&sum.why, sum.sequence) {
-        (Some(_), _) => admin::Reach::HereOnly,
-        (None, Some(_)) => admin::Reach::Everywhere,
-        (None, None) => admin::Reach::Alone,
+}
+
+/// What a purge did, in the form of the admin API.
+pub fn purged(spread: Spread) -> admin::Purged {
+    let (reach, sequence, why) = match spread.reach {
+        Reach::Alone => (admin::Reach::Alone, None, None),
+        Reach::Everywhere(sequence) => (admin::Reach::Everywhere, Some(sequence), None),
+        Reach::HereOnly(why) => (admin::Reach::HereOnly, None, Some(incomplete(&why))),
     };
-    Ok(sum)
+    let Purged { responses, all_counted } = spread.purged;
+    admin::Purged { answers: responses, all_counted, reach, sequence, why }
 }
 
 /// What `/redis` answers.
@@ -64,8 +83,11 @@ pub fn state(live: &Live) -> admin::RedisState {
             sequence: progress.sequence,
             lag: progress.lag(),
             applied: progress.applied,
+            changed: progress.changed,
             unspread: progress.unspread,
+            waiting: progress.waiting,
             missed: progress.missed,
+            doubted: progress.doubted,
             problem: given(progress.problem),
         }
     });
@@ -102,6 +124,9 @@ pub fn watch(engine: &Arc<Engine>) {
     gauge("purge_log_sequence", "Number of the last purge of the shared log that holds here", |live, _| {
         live.nodes.as_ref()?.progress().sequence.map(|sequence| sequence as f64)
     });
+    gauge("purges_waiting", "Purges and changed paths that wait here until Redis takes them", |live, _| {
+        live.nodes.as_ref().map(|nodes| nodes.progress().waiting as f64)
+    });
     gauge("purge_log_lag", "Purges of the shared log that do not hold here yet, as last seen", |live, _| {
         live.nodes.as_ref()?.progress().lag().map(|lag| lag as f64)
     });
@@ -110,10 +135,22 @@ pub fn watch(engine: &Arc<Engine>) {
         metrics.counter_fn(name, help, move || read(&live));
     };
     counter("redis_connects", "Connections made to Redis", |live| live.redis.status().connects);
-    counter("redis_failures", "Connections to Redis that failed or ended", |live| live.redis.status().failures);
+    counter("redis_failures", "Connections to Redis that failed or ended", |live| {
+        live.redis.status().failures
+    });
     counter("purges_applied", "Purges of other nodes carried out here", |live| progress(live).applied);
-    counter("purges_unspread", "Purges made here that reached no other node", |live| progress(live).unspread);
-    counter("purges_missed", "Times that all was purged since purges were missed", |live| progress(live).missed);
+    counter("paths_changed", "Paths that unsafe methods changed on other nodes", |live| {
+        progress(live).changed
+    });
+    counter("purges_unspread", "Purges made here that Redis did not take at once", |live| {
+        progress(live).unspread
+    });
+    counter("purges_missed", "Times that all was purged since purges were missed", |live| {
+        progress(live).missed
+    });
+    counter("purges_doubted", "Times that all was made stale since it was unknown what was missed", |live| {
+        progress(live).doubted
+    });
 }
 
 fn progress(live: &Live) -> Progress {

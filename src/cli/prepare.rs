@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::HashSet,
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,6 +14,7 @@ use tokio::runtime::Handle;
 use super::{
     args::Source,
     configure::{self, Policies},
+    findings,
 };
 use crate::{
     config::{self, Location, Lookup, Model, Pem, Secret, Spanned},
@@ -182,10 +184,12 @@ impl Prepared {
                 *path = beside(folder, path);
                 if let Err(error) = std::fs::File::open(path) {
                     let title = format!("cannot read the key set: {}", source::reason(&error));
+                    let help = match error.kind() {
+                        ErrorKind::NotFound => "paths are relative to the folder of the configuration",
+                        _ => source::advice(&error),
+                    };
                     self.diagnostics.push(
-                        Diagnostic::error(codes::FILE_UNREADABLE, title)
-                            .at((**place).clone())
-                            .help("paths are relative to the folder of the configuration"),
+                        Diagnostic::error(codes::FILE_UNREADABLE, title).at((**place).clone()).help(help),
                     );
                 }
             }
@@ -244,6 +248,7 @@ impl Prepared {
                 self.sources.push(Imported { entry, name, description, mount });
             }
         }
+        self.diagnostics.extend(findings::unused_variables(model, &self.sources));
     }
 }
 
@@ -252,7 +257,9 @@ fn at_its_key(diagnostics: &mut [Diagnostic], named: &str, spec: &Spanned<String
     for d in diagnostics.iter_mut().filter(|d| d.code == codes::FILE_UNREADABLE && d.place.file == named) {
         d.title = d.title.replacen("the file", &format!("the description `{}`", spec.value), 1);
         d.place = (*spec.place).clone();
-        d.help = "paths are relative to the folder of the configuration".to_owned();
+        if d.title.ends_with("no such file or folder") {
+            d.help = "paths are relative to the folder of the configuration".to_owned();
+        }
     }
 }
 

@@ -44,7 +44,7 @@ use crate::{
     server::{self, Control, Drain, Listeners, ServerConfig},
     shared::Redis,
     telemetry::{AccessLog, Format, Telemetry},
-    upstream::{Upstreams, transport},
+    upstream::{Caps, Upstreams, transport},
 };
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -215,10 +215,11 @@ impl Start {
         if let Some(address) = banner.admin {
             state.withdraw(address);
         }
+        nodes::part(&engine.live, control.handle());
         serve::close(&engine.live);
         control.shutdown();
         if ended.cut > 0 {
-            eprintln!("  some requests did not end within the drain timeout and were cut");
+            super::say("  some requests did not end within the drain timeout and were cut");
         }
         ExitCode::SUCCESS
     }
@@ -282,12 +283,12 @@ fn server_config(model: &Model, flags: &Serve) -> Result<ServerConfig, Diagnosti
         config.workers = workers;
     }
     if let Some(limits) = &model.limits {
-        let size = |size: config::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
         config.limits.connections = limits.connections.unwrap_or(config.limits.connections);
-        config.limits.head_bytes = limits.headers.map_or(config.limits.head_bytes, size);
-        config.limits.headers = limits.header_count.unwrap_or(config.limits.headers);
-        config.limits.uri_bytes = limits.route.uri.map_or(config.limits.uri_bytes, size);
     }
+    let head = config::bounds::Head::of(model);
+    config.limits.head_bytes = head.bytes;
+    config.limits.headers = head.fields;
+    config.limits.uri_bytes = head.uri;
     if let Some(timeouts) = &model.timeouts {
         config.timeouts.header_read = timeouts.header_read.unwrap_or(config.timeouts.header_read);
         config.timeouts.keep_alive = timeouts.keep_alive.unwrap_or(config.timeouts.keep_alive);
@@ -382,13 +383,13 @@ fn open_live(
     let live = Live {
         telemetry: Arc::new(Telemetry::new(log)),
         upstreams: Upstreams::new(settings.server.workers),
+        caps: Caps::default(),
         limiters: Arc::new(Limiters::default()),
         keys: Arc::new(keys),
         key_sets: KeySets::new(Arc::new(fetch), Some(runtime.clone())),
         cache,
         redis,
         nodes,
-        cache_bytes: config.disk_bytes,
     };
     Ok((live, said))
 }
@@ -482,3 +483,18 @@ fn print_page(banner: &Banner, extra: &Extra) {
 
 /// How long closing the stores may take at the end.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_that_bounds_are_compared_with_are_those_of_the_server() {
+        let head = config::bounds::Head::default();
+        let server = crate::server::Limits::default();
+        assert_eq!(
+            (head.bytes, head.fields, head.uri),
+            (server.head_bytes, server.headers, server.uri_bytes)
+        );
+    }
+}

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
-use super::{engine::Engine, nodes, run::CLOSE_WITHIN, show};
+use super::{engine::Engine, nodes, run::CLOSE_WITHIN, say, show};
 use crate::{
     cache::CacheReport,
     diagnostic::{self, render::plural},
@@ -45,7 +45,7 @@ pub async fn signals(engine: Arc<Engine>, mut signals: mpsc::Receiver<Signal>) {
         match signal {
             Signal::Stop { .. } if engine.drain.is_leaving() => std::process::exit(signal.exit_code()),
             Signal::Stop { .. } => {
-                eprintln!("  finishing what is in flight; once more ends at once");
+                say("  finishing what is in flight; once more ends at once");
                 engine.drain.start();
             }
             Signal::Reload => reload(&engine).await,
@@ -93,26 +93,46 @@ async fn reload(engine: &Arc<Engine>) {
     match outcome {
         Ok(Ok((generation, said))) => {
             show(&said);
-            eprintln!(
+            say(&format!(
                 "  generation {} serves: {}, {}",
                 generation.number,
                 plural(generation.operations, "operation"),
                 plural(generation.warnings, "warning")
-            );
+            ));
         }
         Ok(Err(said)) => {
             show(&said);
             let (errors, warnings) = diagnostic::count(&said);
             let number = engine.proxy.current.load().number;
             let tally = diagnostic::render::tally(errors, warnings);
-            eprintln!("{tally}. Generation {number} keeps serving; nothing was changed.");
+            say(&format!("{tally}. Generation {number} keeps serving; nothing was changed."));
         }
         Err(error) => tracing::error!(%error, "loading the configuration failed"),
     }
 }
 
 /// A metric of the cache: name, help, and where it stands in the report.
-type Gauge = (&'static str, &'static str, fn(&CacheReport) -> u64);
+type Figure = (&'static str, &'static str, fn(&CacheReport) -> u64);
+
+const GAUGES: [Figure; 5] = [
+    ("cache_disk_entries", "Answers stored on disk", |report| report.disk_entries),
+    ("cache_disk_bytes", "Bytes that stored answers take on disk", |report| report.disk_bytes),
+    ("cache_memory_entries", "Answers held in memory", |report| report.memory_entries),
+    ("cache_memory_bytes", "Bytes that answers take in memory", |report| report.memory_bytes),
+    ("cache_disk_working", "Whether the cache on disk works", |report| u64::from(report.disk_ok)),
+];
+
+const COUNTERS: [Figure; 7] = [
+    ("cache_purges", "Purges that dropped what they covered", |report| report.purges),
+    ("cache_soft_purges", "Purges that made stale what they covered", |report| report.soft_purges),
+    ("cache_purged", "Answers that purges touched, as far as they were counted", |report| report.purged),
+    ("cache_purges_unconfirmed", "Purges that the disk did not confirm in time", |report| {
+        report.purges_unconfirmed
+    }),
+    ("cache_invalidations", "Paths that unsafe methods made invalid", |report| report.invalidations),
+    ("cache_evictions", "Addresses that left memory for want of space", |report| report.evictions),
+    ("cache_disk_errors", "Errors of the cache on disk", |report| report.disk_errors),
+];
 
 /// Registers what the metrics read from other rooms.
 pub fn watch_gauges(engine: &Arc<Engine>, stats: &Arc<Stats>) {
@@ -121,18 +141,14 @@ pub fn watch_gauges(engine: &Arc<Engine>, stats: &Arc<Stats>) {
     metrics.gauge_fn("generation", "Number of the generation that serves", move || {
         proxy.current.load().number as f64
     });
-    if engine.live.cache.is_some() {
-        let gauges: [Gauge; 4] = [
-            ("cache_disk_entries", "Answers stored on disk", |report| report.disk_entries),
-            ("cache_disk_bytes", "Bytes that stored answers take on disk", |report| report.disk_bytes),
-            ("cache_memory_entries", "Answers held in memory", |report| report.memory_entries),
-            ("cache_memory_bytes", "Bytes that answers take in memory", |report| report.memory_bytes),
-        ];
-        for (name, help, read) in gauges {
-            let live = Arc::clone(&engine.live);
-            metrics.gauge_fn(name, help, move || {
-                live.cache.as_ref().map_or(0.0, |cache| read(&cache.stats()) as f64)
-            });
+    if let Some(cache) = &engine.live.cache {
+        for (name, help, read) in GAUGES {
+            let cache = cache.clone();
+            metrics.gauge_fn(name, help, move || read(&cache.stats()) as f64);
+        }
+        for (name, help, read) in COUNTERS {
+            let cache = cache.clone();
+            metrics.counter_fn(name, help, move || read(&cache.stats()));
         }
     }
     nodes::watch(engine);

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
+    bounds,
     model::{Issuer, Model, Policy, Redis},
     read::Spanned,
     value::{Many, Named, Switch, UpstreamRef},
@@ -22,12 +23,14 @@ pub(super) fn model(model: &Model, found: &mut Vec<Diagnostic>) {
     model.redis.iter().for_each(|redis| self::redis(redis, found));
     let upstreams: Vec<&str> =
         model.upstreams.iter().flat_map(|Named(all)| all).map(|(name, _)| name.value.as_str()).collect();
+    bounds::check_root(model, found);
     // One that could not be read is not there; its routes are not to blame.
     let all_read = !is_wrong(found, "/upstreams");
     let policies =
         model.apis.iter().map(|api| &api.policy).chain(model.routes.iter().map(|route| &route.policy));
     for policy in policies {
         self::policy(policy, found);
+        bounds::check(policy, model, found);
         if all_read {
             known_upstream(policy, &upstreams, found);
         }

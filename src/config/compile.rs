@@ -12,7 +12,7 @@ mod upstream;
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Location, Model, Pem, Spanned, Switch,
+    Location, Model, Pem, Spanned, Switch, bounds,
     model::{self, Policy},
     read_extension,
     record::Deep,
@@ -74,6 +74,8 @@ pub struct Manner {
     pub security: Mode,
     /// Under `gateway`: no credential is needed.
     pub public: bool,
+    /// A caller without the right credentials is refused here.
+    pub checked: bool,
     pub limited: bool,
 }
 
@@ -245,7 +247,10 @@ impl Compiler<'_> {
             }
             return None;
         }
-        let (policy, found) = read_extension(source.file, &extension.pointer, &extension.value);
+        let (policy, mut found) = read_extension(source.file, &extension.pointer, &extension.value);
+        if let Some(policy) = &policy {
+            bounds::check(policy, self.model, &mut found);
+        }
         for diagnostic in found {
             let place = place(&diagnostic.place.pointer);
             let diagnostic = diagnostic.at(place);

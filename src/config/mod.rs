@@ -3,12 +3,15 @@
 //! Pure: what `${NAME}` and `${file:…}` stand for comes through a [`Lookup`]. Every error is collected, with
 //! line, column, pointer and source line; secrets are blotted out of what is shown.
 
+pub mod bounds;
 mod check;
 pub mod compile;
 pub mod model;
 mod read;
 mod record;
+pub mod reference;
 mod scalar;
+pub mod schema;
 pub mod span;
 mod value;
 pub mod write;
@@ -23,11 +26,11 @@ use crate::diagnostic::{Diagnostic, codes};
 pub use compile::{Compiled, Manner, Source, Summary, compile, redis};
 pub use model::Model;
 pub use read::{Lookup, Spanned};
-pub use record::{Deep, KeyDoc};
+pub use record::{Deep, KeyDoc, Shape};
 pub use scalar::duration;
 pub use value::{
-    Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size,
-    Switch, UpstreamRef,
+    Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl,
+    Size, Switch, UpstreamRef,
 };
 
 use model::Policy;
@@ -121,4 +124,10 @@ fn root_words(bytes: &[u8]) -> impl Iterator<Item = &str> {
 #[must_use]
 pub fn keys() -> &'static [KeyDoc] {
     Model::KEYS
+}
+
+/// The keys of `x-gatewright` in a description.
+#[must_use]
+pub fn extension_keys() -> &'static [KeyDoc] {
+    Policy::KEYS
 }

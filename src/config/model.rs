@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::{
     read::{FromNode, Reader, Spanned},
-    record::record,
+    record::{Shape, record},
     scalar::words,
     span::Node,
     value::{
@@ -121,27 +121,33 @@ record! {
 }
 
 record! {
-    /// Bounds on what clients may send. `body` and `uri` can also be set for an API, a path or an operation.
+    /// Bounds on what clients may send. All but `connections` can also be set for an API, a path, an operation
+    /// or a route.
     pub struct Limits {
         /// Connections open at once; one more is answered with 503. Default: `16384`.
         optional connections: usize,
-        /// Bytes of a request's header fields and request line; beyond it 431. Default: `64KiB`.
-        optional headers: Size,
-        /// Header fields of a request; beyond it 431. Default: `100`.
-        optional header_count: usize,
         with route: RouteLimits,
     }
 }
 
 record! {
     merge
-    /// Bounds on a request that a route can set.
+    /// Bounds on a request. The first three are judged for the whole gateway first, so a route can only narrow
+    /// them.
     pub struct RouteLimits {
+        /// Bytes of a request's header fields and request line; beyond it 431. Default: `64KiB`.
+        optional headers: Spanned<Size>,
+        /// Header fields of a request; beyond it 431. Default: `100`.
+        optional header_count: Spanned<usize>,
         /// Bytes of path and query; beyond it 414. At most 64 KiB. Default: `16KiB`.
-        optional uri: Size,
+        optional uri: Spanned<Size>,
         /// Bytes of the request body, or `off`; beyond it 413. Bodies are streamed, this protects upstreams.
         /// Default: `100MB`.
         optional body: Switch<Size>,
+        /// Requests of one route under way at its upstream at once, bodies included; one more is answered with
+        /// 503. Written for an API or the whole gateway it holds for each route by itself. Default: no bound
+        /// but that of the upstream's endpoints.
+        optional max_requests: Spanned<usize>,
     }
 }
 
@@ -391,6 +397,30 @@ record! {
         /// How long an answer counts as fresh that says nothing of its own. It never overrides what the
         /// upstream says. Default: such answers are not stored.
         optional default_ttl: Duration,
+        /// Whether an answer that says nothing of its own counts as fresh for a tenth of the time since its
+        /// `Last-Modified`, a day at most (RFC 9111, section 4.2.2). `default_ttl` wins over it. Default: `false`.
+        optional heuristic: bool,
+        /// How long an answer may still be served when it is no longer fresh and the upstream fails, beside what
+        /// its `stale-if-error` allows. Answers that forbid it (`must-revalidate`) are not. Default: `0s`.
+        optional grace: Duration,
+        /// Whether the upstream is left alone: what is stored answers, fresh or not, unless it forbids that
+        /// (`must-revalidate`, `no-cache`), and everything else is refused with 504. Default: `false`.
+        optional offline: bool,
+        /// Whether `Cache-Control` of requests is obeyed: `honour`, or `ignore`. A request's `no-store` always
+        /// keeps its answer from being stored. Default: `honour`.
+        optional request_directives: RequestDirectives,
+        /// How long after it was fetched or validated a stored answer is used even where a request asks for a
+        /// new one: the bound on clients that would wear the upstream out. Default: `0s`.
+        optional reload_interval: Duration,
+        /// Fields that stand in place of `Cache-Control` and `Expires` where an answer has them, the first that
+        /// is there and valid (RFC 9213). Default: `CDN-Cache-Control`.
+        optional targeted: Many<HeaderName>,
+        /// What becomes of `Set-Cookie` where an answer that has it may be stored: `drop` stores the answer
+        /// without it, `keep` gives everyone the same cookie (RFC 9111, section 7.3), `refuse` does not store
+        /// the answer. Default: `drop`.
+        optional set_cookie: SetCookie,
+        /// Whether `Surrogate-Control` counts as one more of the targeted fields, the last. Default: `false`.
+        optional surrogate_control: bool,
         /// One stored answer for all callers, whatever their credentials. Only where the upstream gives
         /// everyone the same. Default: `false`.
         optional shared: bool,
@@ -405,6 +435,9 @@ record! {
         /// looked up and forwarded, or taken out where none fits, so that few variants are stored.
         /// Default: it stays as sent.
         optional languages: Many<Language>,
+        /// Consumers that may remove answers with the method `PURGE`, shown by the gateway's own keys or
+        /// tokens. Such a request goes to no upstream. Default: nobody, and `PURGE` is a method like any other.
+        optional purge: Many<String>,
     }
 }
 
@@ -432,6 +465,21 @@ pub enum AccessLog {
     Off,
 }
 
+/// What `Cache-Control` of a request counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestDirectives {
+    Honour,
+    Ignore,
+}
+
+/// What becomes of `Set-Cookie` in what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetCookie {
+    Drop,
+    Keep,
+    Refuse,
+}
+
 /// What becomes of a query parameter that the description does not declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndeclaredQuery {
@@ -441,4 +489,6 @@ pub enum UndeclaredQuery {
 }
 
 words!(AccessLog: "human" => Self::Human, "json" => Self::Json, "off" => Self::Off);
+words!(RequestDirectives: "honour" => Self::Honour, "ignore" => Self::Ignore);
+words!(SetCookie: "drop" => Self::Drop, "keep" => Self::Keep, "refuse" => Self::Refuse);
 words!(UndeclaredQuery: "key" => Self::Key, "ignore" => Self::Ignore, "bypass" => Self::Bypass);

@@ -7,7 +7,7 @@
 use std::{borrow::Cow, ops::Deref, sync::Arc};
 
 use super::{
-    record::KeyDoc,
+    record::{KeyDoc, Shape},
     span::{Document, Key, Node, Span, Value, is_presentable},
 };
 use crate::diagnostic::{Code, Diagnostic, Place, codes, suggest};
@@ -57,6 +57,8 @@ pub trait Lookup {
 pub trait FromNode: Sized {
     /// Completes "expected …".
     const WHAT: &'static str;
+    /// What the reference and the JSON Schema say of it.
+    const SHAPE: Shape = Shape::Text(Self::WHAT);
     /// Of a mapping: its keys.
     const KEYS: &'static [KeyDoc] = &[];
     /// Of a mapping: the keys of a record that it takes in.
@@ -324,8 +326,11 @@ struct Unresolved {
 fn referenced(lookup: &dyn Lookup, reference: &str) -> Result<String, Unresolved> {
     if let Some(path) = reference.strip_prefix("file:") {
         return lookup.file(path).map_err(|why| Unresolved {
+            help: match why.as_str() {
+                "permission denied" => "let the user that runs gatewright read it".into(),
+                _ => "the path is relative to this file's folder".into(),
+            },
             title: format!("the file `{path}` cannot be read: {why}"),
-            help: "the path is relative to this file's folder".into(),
         });
     }
     let (name, default) = match reference.split_once(":-") {

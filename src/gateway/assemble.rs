@@ -10,9 +10,10 @@ use http::{HeaderMap, Method};
 use super::{
     Gateway, Host, Live, MountedPages, Network, Pages, Route,
     plan::{DocsPlan, HostPlan, Plan, RoutePlan, SecurityPlan},
-    route::Target,
+    route::{PurgeRight, Target},
 };
 use crate::{
+    cache::{Owner, RouteCacheOptions},
     diagnostic::{Diagnostic, Place, codes},
     exchange::now_ms,
     policy::{
@@ -21,7 +22,7 @@ use crate::{
         rate_limit::{RateLimit, Scope},
         security::{self, Gap, Security},
     },
-    route::{self, Found, Hosts, RouteSpec, Template},
+    route::{self, Found, Hosts, RouteSpec},
     telemetry::{OperationMetrics, UpstreamMetrics},
     upstream::{Upstream, UpstreamKey},
 };
@@ -41,8 +42,7 @@ pub fn assemble(
         Ok(consumers) => Arc::new(consumers),
         Err(faults) => return (None, faults.into_iter().map(|fault| *fault).collect()),
     };
-    let mut builder =
-        Builder { live, consumers, tokens, upstreams: HashMap::new(), said, gaps: BTreeMap::new() };
+    let mut builder = Builder::new(live, consumers, tokens, said);
     let mut hosts = Hosts::default();
     for host in plan.hosts {
         builder.host(&mut hosts, host);
@@ -85,12 +85,23 @@ struct Builder<'a> {
     consumers: Arc<Consumers>,
     tokens: Option<Arc<Tokens>>,
     upstreams: HashMap<Arc<UpstreamKey>, (Arc<Upstream>, Arc<UpstreamMetrics>)>,
+    purge_rights: HashMap<(Arc<str>, Vec<String>), Arc<PurgeRight>>,
     said: Vec<Diagnostic>,
     /// What cannot be checked, by API: its place, then each operation with its gap.
     gaps: BTreeMap<Arc<str>, (Place, Gaps)>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(
+        live: &'a Live,
+        consumers: Arc<Consumers>,
+        tokens: Option<Arc<Tokens>>,
+        said: Vec<Diagnostic>,
+    ) -> Self {
+        let (upstreams, purge_rights, gaps) = (HashMap::new(), HashMap::new(), BTreeMap::new());
+        Self { live, consumers, tokens, upstreams, purge_rights, said, gaps }
+    }
+
     fn host(&mut self, hosts: &mut Hosts<Host>, plan: HostPlan) {
         let specs = plan.routes.iter().zip(0..).flat_map(|(route, id)| specs(route, id)).collect();
         let (table, conflicts) = route::compile(specs);
@@ -129,8 +140,10 @@ impl Builder<'_> {
     fn route(&mut self, plan: RoutePlan) -> Route {
         let (upstream, upstream_metrics) = self.upstream(&plan.upstream);
         let policies = self.policies(&plan);
+        let owner = Owner::of(&plan.api, &plan.operation);
         Route {
-            literal: literal(&plan.template).into(),
+            template: plan.template.to_string().into(),
+            purge: self.purge_right(&plan),
             metrics: self.operation(&plan),
             upstream_metrics,
             api: plan.api,
@@ -142,9 +155,35 @@ impl Builder<'_> {
             timeouts: plan.timeouts,
             body_limit: plan.body_limit,
             uri_limit: plan.uri_limit,
+            head_limit: plan.head_limit,
+            field_limit: plan.field_limit,
+            cap: plan.cap.map(|cap| self.live.caps.adopt(&cap.identity, cap.max_requests)),
             encoded_slash: plan.encoded_slash,
-            cache: plan.cache,
+            cache: plan.cache.map(|options| RouteCacheOptions { owner, ..options }),
+            spans: plan.spans.into(),
         }
+    }
+
+    /// The routes of an API that say the same share it.
+    fn purge_right(&mut self, plan: &RoutePlan) -> Option<Arc<PurgeRight>> {
+        if plan.purge.is_empty() {
+            return None;
+        }
+        let key = (Arc::clone(&plan.api), plan.purge.clone());
+        if let Some(known) = self.purge_rights.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let own = SecurityPlan {
+            mode: security::Mode::Gateway,
+            explicit: true,
+            public: false,
+            forward_credentials: true,
+            requirements: None,
+        };
+        let policies = self.security(&own, &plan.api).policy.map(Policy::from).into_iter().collect();
+        let right = Arc::new(PurgeRight { policies, consumers: plan.purge.clone().into() });
+        self.purge_rights.insert(key, Arc::clone(&right));
+        Some(right)
     }
 
     fn operation(&self, plan: &RoutePlan) -> Arc<OperationMetrics> {
@@ -215,12 +254,6 @@ impl Builder<'_> {
             self.said.extend(security::warnings(gaps).into_iter().map(|warning| warning.at(place.clone())));
         }
     }
-}
-
-/// A template up to its first parameter.
-fn literal(template: &Template) -> String {
-    let text = template.to_string();
-    text.split(['{', '*']).next().unwrap_or_default().to_owned()
 }
 
 /// The router's view of a route, one per method.

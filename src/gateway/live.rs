@@ -8,13 +8,15 @@ use crate::{
     policy::identity::{KeyStore, keyset::KeySets},
     shared::Redis,
     telemetry::Telemetry,
-    upstream::Upstreams,
+    upstream::{Caps, Upstreams},
 };
 
 /// The live handles that every generation adopts from. One per process.
 pub struct Live {
     pub telemetry: Arc<Telemetry>,
     pub upstreams: Upstreams,
+    /// The requests of routes with a cap that are under way.
+    pub caps: Caps,
     pub limiters: Arc<Limiters>,
     pub keys: Arc<KeyStore>,
     /// Issuers' key sets, each kept up to date by a task of its own.
@@ -25,6 +27,4 @@ pub struct Live {
     pub redis: Redis,
     /// The way of purges that are to reach every node; `None` when the cache is off.
     pub nodes: Option<Nodes>,
-    /// Bytes that the cache may take on disk.
-    pub cache_bytes: u64,
 }

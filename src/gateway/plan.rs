@@ -64,12 +64,26 @@ pub struct RoutePlan {
     pub timeouts: Timeouts,
     pub body_limit: u64,
     pub uri_limit: usize,
+    /// [`usize::MAX`] where the listener's bounds are in force.
+    pub head_limit: usize,
+    pub field_limit: usize,
+    pub cap: Option<CapPlan>,
     pub encoded_slash: EncodedSlash,
     pub cache: Option<RouteCacheOptions>,
+    /// Consumers that may purge with the method `PURGE`.
+    pub purge: Vec<String>,
     /// Query parameters that carry credentials.
     pub secret_params: Vec<String>,
     /// Where the route is written, for what is found when it is built.
     pub place: Place,
+}
+
+/// How many requests of a route may be under way at its upstream.
+#[derive(Clone, Debug)]
+pub struct CapPlan {
+    /// The same in every generation.
+    pub identity: Arc<str>,
+    pub max_requests: usize,
 }
 
 /// Who may call a route.

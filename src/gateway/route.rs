@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use crate::{
     policy::Policy,
     telemetry::{OperationMetrics, UpstreamMetrics},
-    upstream::Upstream,
+    upstream::{Cap, Upstream},
 };
 
 /// One route.
@@ -16,8 +16,9 @@ pub struct Route {
     /// The names of API and operation in logs, metrics and limits.
     pub api: Arc<str>,
     pub operation: Arc<str>,
-    /// What all its paths begin with, up to the first parameter.
-    pub literal: Box<str>,
+    /// The template of its paths, and the names of parameters that may span segments.
+    pub template: Box<str>,
+    pub spans: Box<[String]>,
     pub metrics: Arc<OperationMetrics>,
     pub upstream_metrics: Arc<UpstreamMetrics>,
     /// Query parameters that carry credentials, redacted in the access log.
@@ -31,9 +32,26 @@ pub struct Route {
     pub body_limit: u64,
     /// Most bytes of path and query.
     pub uri_limit: usize,
+    /// Most bytes of header fields and request line; [`usize::MAX`] where the listener's bound is in force.
+    pub head_limit: usize,
+    /// Most header fields; [`usize::MAX`] likewise.
+    pub field_limit: usize,
+    /// How many requests may be under way at the upstream at once.
+    pub cap: Option<Cap>,
     pub encoded_slash: EncodedSlash,
     /// `None`: answers are neither stored nor taken from the store.
     pub cache: Option<crate::cache::RouteCacheOptions>,
+    /// Who may purge its paths with the method `PURGE`; `None`: that is a method like any other.
+    pub purge: Option<Arc<PurgeRight>>,
+}
+
+/// The right to purge with `PURGE`.
+#[derive(Debug)]
+pub struct PurgeRight {
+    /// Finds out who calls, by the gateway's own keys and tokens.
+    pub policies: Box<[Policy]>,
+    /// Names of the consumers that may.
+    pub consumers: Box<[String]>,
 }
 
 /// What becomes of `%2F` in a path.

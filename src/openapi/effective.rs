@@ -17,6 +17,9 @@ use super::{
 
 /// Where the other files of a split description stand.
 const FILES: &str = "x-files";
+const SECURITY: &str = "security";
+/// Where 3.x has its security schemes, under `components`.
+const SCHEMES: &str = "securitySchemes";
 /// Aliases can make a short text long; what is beyond this many values is written as null.
 const BUDGET: usize = 8_000_000;
 
@@ -26,10 +29,23 @@ pub struct Shown<'a> {
     /// Scheme, host and port under which the gateway is called.
     pub origin: &'a str,
     pub siting: &'a Siting,
-    /// Schemes by name and the requirement list, in place of the description's own; `None` keeps these.
-    pub security: Option<(&'a Map<String, Value>, &'a Value)>,
+    /// The gateway's own schemes by name, and the requirement list that any of them meets.
+    pub own: (&'a Map<String, Value>, &'a Value),
+    /// What the API as a whole asks for.
+    pub asks: Asks,
     /// How each of [`Api::operations`] is treated, in their order.
     pub operations: &'a [ShownOperation],
+}
+
+/// What a caller must show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asks {
+    /// What the description says, whoever checks it.
+    #[default]
+    AsDescribed,
+    /// [`Shown::own`].
+    Own,
+    Nothing,
 }
 
 /// What the gateway does about one operation.
@@ -37,8 +53,7 @@ pub struct Shown<'a> {
 pub struct ShownOperation {
     /// It is left out.
     pub hidden: bool,
-    /// It asks for nothing where the others ask for [`Shown::security`].
-    pub open: bool,
+    pub asks: Asks,
     /// Answers of the gateway itself, status and description, where the operation does not declare them.
     pub answers: Vec<(u16, &'static str)>,
 }
@@ -51,11 +66,15 @@ pub fn write(api: &Api, shown: &Shown<'_>) -> Vec<u8> {
         (!manner.is_some_and(|manner| manner.hidden))
             .then_some(((o.key.as_str(), o.method.as_str()), (o, manner)))
     });
+    let routed: Routed<'_> = routed.collect();
+    let used: Vec<Asks> = routed.values().filter_map(|(_, manner)| Some((*manner)?.asks)).collect();
     let mut writer = Writer {
         out: Vec::with_capacity(api.documents.iter().map(|d| d.tree.text().len()).sum()),
         api,
         shown,
-        routed: routed.collect(),
+        routed,
+        own_schemes: shown.asks == Asks::Own || used.contains(&Asks::Own),
+        described_schemes: shown.asks == Asks::AsDescribed || used.contains(&Asks::AsDescribed),
         prefix: siting::document_prefix(api, shown.siting),
         budget: BUDGET,
     };
@@ -65,11 +84,17 @@ pub fn write(api: &Api, shown: &Shown<'_>) -> Vec<u8> {
     writer.out
 }
 
+/// The operations that are shown, by path key and method.
+type Routed<'w> = HashMap<(&'w str, &'w str), (&'w Operation, Option<&'w ShownOperation>)>;
+
 struct Writer<'w> {
     out: Vec<u8>,
     api: &'w Api,
     shown: &'w Shown<'w>,
-    routed: HashMap<(&'w str, &'w str), (&'w Operation, Option<&'w ShownOperation>)>,
+    routed: Routed<'w>,
+    /// Which schemes any operation that is shown asks for.
+    own_schemes: bool,
+    described_schemes: bool,
     prefix: String,
     budget: usize,
 }
@@ -82,7 +107,7 @@ impl<'w> Writer<'w> {
         for (key, value) in root.members().filter(|(key, _)| is_shown(key)) {
             match key {
                 "servers" | "host" | "basePath" | "schemes" => {}
-                "security" if self.shown.security.is_some() => {}
+                SECURITY if self.shown.asks != Asks::AsDescribed => {}
                 "paths" => {
                     self.key(&mut open, key);
                     self.paths(value);
@@ -91,18 +116,17 @@ impl<'w> Writer<'w> {
                     self.key(&mut open, key);
                     self.components(value);
                 }
-                key if key == holder && self.shown.security.is_some() => {}
+                key if key == holder && self.own_schemes => {}
                 _ => self.member(&mut open, key, value),
             }
         }
         self.servers(&mut open, swagger);
-        if let Some((schemes, requirements)) = self.shown.security {
-            self.json(&mut open, "security", requirements);
-            if swagger {
-                self.json(&mut open, holder, &Value::Object(schemes.clone()));
-            } else if root.get(holder).is_none() {
-                self.json(&mut open, holder, &serde_json::json!({ "securitySchemes": schemes }));
-            }
+        self.security(&mut open, self.shown.asks);
+        if self.own_schemes && swagger {
+            self.key(&mut open, holder);
+            self.schemes(root.get(holder));
+        } else if self.own_schemes && root.get(holder).is_none() {
+            self.json(&mut open, holder, &serde_json::json!({ "securitySchemes": self.shown.own.0 }));
         }
         self.files(&mut open);
         self.out.push(b'}');
@@ -123,14 +147,56 @@ impl<'w> Writer<'w> {
     fn components(&mut self, node: Node<'w>) {
         let mut open = self.open();
         for (key, value) in node.members().filter(|(key, _)| is_shown(key)) {
-            if key != "securitySchemes" || self.shown.security.is_none() {
+            if key != SCHEMES || !self.own_schemes {
                 self.member(&mut open, key, value);
             }
         }
-        if let Some((schemes, _)) = self.shown.security {
-            self.json(&mut open, "securitySchemes", &Value::Object(schemes.clone()));
+        if self.own_schemes {
+            self.key(&mut open, SCHEMES);
+            self.schemes(node.get(SCHEMES));
         }
         self.out.push(b'}');
+    }
+
+    /// The gateway's own schemes, behind the description's where some operation still asks for these.
+    fn schemes(&mut self, described: Option<Node<'w>>) {
+        let own = self.shown.own.0;
+        let mut open = self.open();
+        for (name, scheme) in described.into_iter().flat_map(Node::members) {
+            if self.described_schemes && is_shown(name) && !own.contains_key(name) {
+                self.member(&mut open, name, scheme);
+            }
+        }
+        for (name, scheme) in own {
+            self.json(&mut open, name, scheme);
+        }
+        self.out.push(b'}');
+    }
+
+    /// The requirements in the place of the description's own.
+    fn security(&mut self, open: &mut bool, asks: Asks) {
+        match asks {
+            Asks::AsDescribed => {}
+            Asks::Own => self.json(open, SECURITY, self.shown.own.1),
+            Asks::Nothing => self.json(open, SECURITY, &Value::Array(Vec::new())),
+        }
+    }
+
+    /// An operation's requirements, where they are other than those at the root: `described` are its own.
+    fn security_of(&mut self, open: &mut bool, asks: Asks, described: Option<Node<'w>>) {
+        let at_root = self.shown.asks;
+        match asks {
+            Asks::AsDescribed => {
+                let root = self.api.documents.first().and_then(|root| root.tree.root().get(SECURITY));
+                match described.or(root.filter(|_| at_root != Asks::AsDescribed)) {
+                    Some(requirements) => self.member(open, SECURITY, requirements),
+                    None if at_root != Asks::AsDescribed => self.security(open, Asks::Nothing),
+                    None => {}
+                }
+            }
+            _ if asks == at_root => {}
+            _ => self.security(open, asks),
+        }
     }
 
     fn paths(&mut self, node: Node<'w>) {
@@ -189,14 +255,12 @@ impl<'w> Writer<'w> {
         let mut open = self.open();
         for (key, value) in node.members().filter(|(key, _)| is_shown(key)) {
             match key {
-                "servers" | "schemes" | "responses" => {}
-                "security" if self.shown.security.is_some() => {}
+                "servers" | "schemes" | "responses" | SECURITY => {}
                 _ => self.member(&mut open, key, value),
             }
         }
-        if self.shown.security.is_some() && manner.is_some_and(|manner| manner.open) {
-            self.json(&mut open, "security", &Value::Array(Vec::new()));
-        }
+        let asks = manner.map_or(self.shown.asks, |manner| manner.asks);
+        self.security_of(&mut open, asks, node.get(SECURITY));
         self.key(&mut open, "responses");
         self.responses(node.get("responses"), manner.map(|manner| &*manner.answers).unwrap_or_default());
         let prefix = siting::site(self.api, operation, self.shown.siting).prefix;
@@ -347,12 +411,24 @@ mod tests {
     const SITING: Siting =
         Siting { mount: String::new(), strip_base: false, server: None, upstream: None, all_servers: false };
 
+    /// The gateway's own scheme and requirement.
+    fn own() -> (Map<String, Value>, Value) {
+        let schemes = serde_json::json!({ "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" } });
+        (schemes.as_object().unwrap().clone(), serde_json::json!([{ "key": [] }]))
+    }
+
     #[test]
     fn it_has_the_gateway_as_server_and_its_answers() {
         let operations = [ShownOperation { answers: vec![(429, "slow down")], ..ShownOperation::default() }];
         let operations = [operations[0].clone(), operations[0].clone()];
-        let shown =
-            Shown { origin: "http://gw:8080", siting: &SITING, security: None, operations: &operations };
+        let own = own();
+        let shown = Shown {
+            origin: "http://gw:8080",
+            siting: &SITING,
+            own: (&own.0, &own.1),
+            asks: Asks::AsDescribed,
+            operations: &operations,
+        };
         let (text, value) = effective(
             "openapi: 3.0.0\ninfo: {title: T, version: '1'}\nx-gatewright: {secret: 1}\nservers: [{url: 'https://h/v1'}]\npaths:\n  /z: {$ref: 'other.yaml#/item'}\n  /a: {servers: [{url: 'https://own/v2'}], get: {responses: {'429': {description: own}}}, put: 3}\n",
             &shown,
@@ -369,17 +445,58 @@ mod tests {
 
     #[test]
     fn the_security_of_the_gateway_replaces_the_description_s_own() {
-        let schemes = serde_json::json!({ "key": { "type": "apiKey", "in": "header", "name": "X-API-Key" } });
-        let list = serde_json::json!([{ "key": [] }]);
-        let security = Some((schemes.as_object().unwrap(), &list));
-        let shown = Shown { origin: "https://gw", siting: &SITING, security, operations: &[] };
+        let (schemes, list) = own();
+        let shown = Shown {
+            origin: "https://gw",
+            siting: &SITING,
+            own: (&schemes, &list),
+            asks: Asks::Own,
+            operations: &[],
+        };
         let (_, value) = effective(
             "swagger: '2.0'\ninfo: {}\nhost: h\nbasePath: /b\nsecurity: [{old: []}]\nsecurityDefinitions: {old: {type: basic}}\npaths: {/a: {get: {security: [{old: []}], responses: {}}}}\n",
             &shown,
         );
-        assert_eq!(value["securityDefinitions"], schemes);
+        assert_eq!(value["securityDefinitions"], Value::Object(schemes));
         assert_eq!((&value["host"], &value["basePath"]), (&"gw".into(), &"/b".into()));
         assert_eq!(value["security"], list);
         assert!(value["paths"]["/a"]["get"]["security"].is_null());
+    }
+    #[test]
+    fn each_operation_says_what_it_takes_where_that_is_other_than_for_the_whole() {
+        let described = "openapi: 3.0.0\ninfo: {}\nservers: [{url: 'http://h'}]\nsecurity: [{old: []}]\ncomponents: {securitySchemes: {old: {type: http, scheme: basic}, key: {type: http, scheme: digest}}}\npaths:\n  /a: {get: {responses: {}}, put: {responses: {}}, post: {security: [{key: []}], responses: {}}, delete: {security: [], responses: {}}}\n";
+        let (schemes, list) = own();
+        let (old, none) = (serde_json::json!([{ "old": [] }]), serde_json::json!([]));
+        let written = |asks: Asks, each: [Asks; 4]| {
+            let operations = each.map(|asks| ShownOperation { asks, ..ShownOperation::default() });
+            let own = (&schemes, &list);
+            let shown = Shown { origin: "http://gw", siting: &SITING, own, asks, operations: &operations };
+            effective(described, &shown).1
+        };
+        let of = |value: &Value| {
+            ["get", "put", "post", "delete"].map(|m| value["paths"]["/a"][m]["security"].clone())
+        };
+        let names = |value: &Value| {
+            let schemes = value["components"]["securitySchemes"].as_object().unwrap();
+            schemes.keys().cloned().collect::<Vec<_>>()
+        };
+
+        let value =
+            written(Asks::AsDescribed, [Asks::Own, Asks::Nothing, Asks::AsDescribed, Asks::AsDescribed]);
+        assert_eq!(of(&value), [list.clone(), none.clone(), list.clone(), none.clone()]);
+        assert_eq!(value["security"], old);
+        assert_eq!(names(&value), ["key", "old"]);
+        // The description's scheme of that name gives way: two cannot have it.
+        assert_eq!(value["components"]["securitySchemes"]["key"]["type"], "apiKey");
+
+        let value = written(Asks::Own, [Asks::AsDescribed, Asks::Nothing, Asks::Own, Asks::AsDescribed]);
+        assert_eq!(of(&value), [old.clone(), none.clone(), Value::Null, none]);
+        assert_eq!((&value["security"], names(&value)), (&list, vec!["key".to_owned(), "old".to_owned()]));
+
+        let value = written(Asks::Own, [Asks::Own; 4]);
+        assert_eq!((of(&value), names(&value)), ([const { Value::Null }; 4], vec!["key".to_owned()]));
+
+        let value = written(Asks::AsDescribed, [Asks::AsDescribed; 4]);
+        assert_eq!(value["components"]["securitySchemes"]["key"]["scheme"], "digest", "nothing is replaced");
     }
 }

@@ -29,7 +29,7 @@ mod yaml;
 
 use std::{collections::HashMap, sync::Arc};
 
-pub use effective::{Shown, ShownOperation, write as effective};
+pub use effective::{Asks, Shown, ShownOperation, write as effective};
 pub use listing::{RouteRow, rows};
 pub use siting::{Site, Siting, server_exists, site};
 
@@ -103,6 +103,8 @@ pub struct Api {
     pub operations: Vec<Operation>,
     /// The document's own servers, resolved.
     pub servers: Vec<Server>,
+    /// The variables that servers of document, path items and operations have.
+    pub server_variables: Vec<String>,
     pub security_schemes: Vec<(String, SecurityScheme)>,
     /// `x-gatewright` at the root, if any.
     pub extension: Option<Extension>,
@@ -297,6 +299,7 @@ fn interpret<'a>(cx: &mut Context<'a>, root: Node<'a>) -> Option<Api> {
         version: cx.version,
         operations: Vec::new(),
         servers,
+        server_variables: Vec::new(),
         security_schemes: Vec::new(),
         extension: operation::extension(root, &mut 0),
         counts: Counts::default(),
@@ -307,6 +310,7 @@ fn interpret<'a>(cx: &mut Context<'a>, root: Node<'a>) -> Option<Api> {
     }
     walk::walk(cx, root);
     api.security_schemes = security.schemes;
+    api.server_variables = std::mem::take(&mut cx.server_variables).into_iter().collect();
     conclude(cx, root, &api, named).then_some(api)
 }
 

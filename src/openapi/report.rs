@@ -1,6 +1,6 @@
 //! Collects what the importer has to say: each finding with its place, at most so many of one kind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     Version,
@@ -11,18 +11,38 @@ use crate::diagnostic::{Code, Diagnostic, codes};
 /// Of one code this many findings are kept; the rest are counted.
 const KEEP: usize = 200;
 
+/// So many names of server variables are kept, for suggestions.
+const VARIABLES: usize = 1000;
+
 /// What every part of the importer reads and writes.
 pub struct Context<'a> {
     pub files: &'a Files<'a>,
     pub version: Version,
     pub options: &'a super::Options,
+    /// The variables of all servers that were looked at, at most [`VARIABLES`] of them.
+    pub server_variables: BTreeSet<String>,
     found: Vec<Diagnostic>,
     counts: HashMap<&'static str, usize>,
 }
 
 impl<'a> Context<'a> {
     pub fn new(files: &'a Files<'a>, version: Version, options: &'a super::Options) -> Self {
-        Self { files, version, options, found: Vec::new(), counts: HashMap::new() }
+        Self {
+            files,
+            version,
+            options,
+            server_variables: BTreeSet::new(),
+            found: Vec::new(),
+            counts: HashMap::new(),
+        }
+    }
+
+    /// Notes that a server has this variable.
+    pub fn has_variable(&mut self, name: &str) {
+        let fits = self.server_variables.len() < VARIABLES && name.len() <= 200;
+        if fits && !self.server_variables.contains(name) {
+            self.server_variables.insert(name.to_owned());
+        }
     }
 
     /// A finding that does not stop the import.

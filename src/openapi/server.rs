@@ -58,7 +58,7 @@ fn one(cx: &mut Context<'_>, node: Node<'_>) -> Option<Server> {
         return None;
     };
     let mut faults = Vec::new();
-    let url = expand(url, node.get("variables"), cx.options, &mut faults);
+    let url = expand(cx, url, node.get("variables"), &mut faults);
     let server = server(url, cx.options);
     let at = node.get("url").map_or(At::Value(node), At::Value);
     judge(cx, at, &server, faults);
@@ -66,7 +66,7 @@ fn one(cx: &mut Context<'_>, node: Node<'_>) -> Option<Server> {
 }
 
 /// Replaces `{name}` by the value given on the command line, else by the default.
-fn expand(url: &str, variables: Option<Node<'_>>, options: &Options, faults: &mut Vec<String>) -> String {
+fn expand(cx: &mut Context<'_>, url: &str, variables: Option<Node<'_>>, faults: &mut Vec<String>) -> String {
     let mut out = String::with_capacity(url.len());
     let mut rest = url;
     while let Some((before, after)) = rest.split_once('{') {
@@ -76,8 +76,10 @@ fn expand(url: &str, variables: Option<Node<'_>>, options: &Options, faults: &mu
             rest = after;
             continue;
         };
+        cx.has_variable(name);
         let variable = variables.and_then(|v| v.get(name));
-        let given = options.server_variables.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let given =
+            cx.options.server_variables.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let default = variable.and_then(|v| v.get("default")).and_then(Node::scalar);
         match given.or(default) {
             Some(value) => {

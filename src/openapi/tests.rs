@@ -440,11 +440,14 @@ mod mutated {
             assert!(site.served.starts_with('/') && site.served.is_ascii(), "{}", site.served);
             assert!(!operation.servers.is_empty());
         }
-        let shown =
-            effective::Shown { origin: "http://gw", siting: &siting, security: None, operations: &[] };
-        let written: serde_json::Result<serde_json::Value> =
-            serde_json::from_slice(&effective::write(api, &shown));
-        assert!(written.is_ok());
+        let (schemes, requirement) = (serde_json::Map::new(), serde_json::Value::Null);
+        for asks in [Asks::AsDescribed, Asks::Own, Asks::Nothing] {
+            let own = (&schemes, &requirement);
+            let shown = effective::Shown { origin: "http://gw", siting: &siting, own, asks, operations: &[] };
+            let written: serde_json::Result<serde_json::Value> =
+                serde_json::from_slice(&effective::write(api, &shown));
+            assert!(written.is_ok());
+        }
         assert!(serde_json::to_string(&listing::rows(api, "x", &siting)).is_ok());
     }
 

@@ -30,14 +30,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
             "split the description, or remove examples from it",
         ),
         Ok(bytes) => Ok(bytes),
-        Err(error) => {
-            let help = match error.kind() {
-                io::ErrorKind::NotFound => "check the spelling; paths are relative to the folder you are in",
-                io::ErrorKind::PermissionDenied => "let the user that runs gatewright read it",
-                _ => "the operating system gave this reason; nothing was changed",
-            };
-            refuse(format!("cannot read the file: {}", reason(&error)), help)
-        }
+        Err(error) => refuse(format!("cannot read the file: {}", reason(&error)), advice(&error)),
     }
 }
 
@@ -49,6 +42,16 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What to do about something that cannot be read.
+#[must_use]
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "check the spelling; paths are relative to the folder you are in",
+        io::ErrorKind::PermissionDenied => "let the user that runs gatewright read it",
+        _ => "the operating system gave this reason; nothing was changed",
+    }
 }
 
 /// The operating system's words without its error number.
@@ -70,6 +73,7 @@ pub fn candidates(folder: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         let entries = fs::read_dir(&dir).map_err(|error| {
             Diagnostic::error(codes::FILE_UNREADABLE, format!("cannot read the folder: {}", reason(&error)))
                 .file(dir.display().to_string())
+                .help(advice(&error))
         })?;
         for entry in entries.flatten() {
             let path = entry.path();

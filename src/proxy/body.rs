@@ -6,7 +6,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -20,12 +20,18 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     exchange::BoxError,
-    upstream::{Failure, Permit, failure::Reason},
+    upstream::{Failure, Permit, cap::Slot, failure::Reason},
 };
 
-/// What is known of a request body while it is being sent on.
+/// A request's body and what is known of it while it is being sent on.
 #[derive(Debug)]
 pub struct Upload {
+    /// The client's body until it is asked for the first time: so long another endpoint can have it.
+    waiting: Mutex<Option<Incoming>>,
+    /// What is known of its length before it begins.
+    size: SizeHint,
+    limit: u64,
+    idle: Duration,
     start: Instant,
     state: AtomicU8,
     /// Microseconds from `start` to the last frame.
@@ -48,6 +54,43 @@ pub enum UploadState {
 }
 
 impl Upload {
+    /// At most `limit` bytes; the client may pause for `idle` between frames.
+    #[must_use]
+    pub fn new(incoming: Incoming, limit: u64, idle: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            size: incoming.size_hint(),
+            waiting: Mutex::new(Some(incoming)),
+            limit,
+            idle,
+            start: Instant::now(),
+            state: AtomicU8::new(UploadState::Running as u8),
+            last: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// The body of one attempt; it takes the client's when it is asked for the first time.
+    #[must_use]
+    pub fn body(self: &Arc<Self>) -> RequestBody {
+        self.moved();
+        RequestBody { inner: None, seen: 0, timer: IdleTimer::new(self.idle), upload: Arc::clone(self) }
+    }
+
+    /// Whether nothing of it was asked for yet, so that all of it can go to another endpoint.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn take(&self) -> Option<Incoming> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn moved(&self) {
+        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last.store(micros, Ordering::Relaxed);
+    }
+
     fn set(&self, state: UploadState) {
         self.state.store(state as u8, Ordering::Release);
     }
@@ -63,7 +106,7 @@ impl Upload {
         }
     }
 
-    /// When the last frame went by, or the start.
+    /// When the last frame went by, or the attempt began.
     #[must_use]
     pub fn last_progress(&self) -> Instant {
         self.start + Duration::from_micros(self.last.load(Ordering::Relaxed))
@@ -77,26 +120,13 @@ impl Upload {
 
 /// A client's body on its way to an upstream.
 pub struct RequestBody {
-    inner: Incoming,
-    limit: u64,
+    inner: Option<Incoming>,
     seen: u64,
     timer: IdleTimer,
     upload: Arc<Upload>,
 }
 
 impl RequestBody {
-    /// At most `limit` bytes; the client may pause for `idle` between frames.
-    #[must_use]
-    pub fn new(inner: Incoming, limit: u64, idle: Duration) -> (Self, Arc<Upload>) {
-        let upload = Arc::new(Upload {
-            start: Instant::now(),
-            state: AtomicU8::new(UploadState::Running as u8),
-            last: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-        });
-        (Self { inner, limit, seen: 0, timer: IdleTimer::new(idle), upload: Arc::clone(&upload) }, upload)
-    }
-
     fn fail(&self, state: UploadState, cause: &str) -> Option<Result<Frame<Bytes>, Failure>> {
         self.upload.set(state);
         Some(Err(Failure::new(Reason::RequestBody, cause)))
@@ -112,13 +142,19 @@ impl HttpBody for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let this = &mut *self;
-        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+        if this.inner.is_none() {
+            this.inner = this.upload.take();
+        }
+        let Some(inner) = &mut this.inner else {
+            let failure = Failure::new(Reason::RequestBody, "another attempt has the body");
+            return Poll::Ready(Some(Err(failure)));
+        };
+        let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) else {
             ready!(this.timer.poll_expired(cx));
             return Poll::Ready(this.fail(UploadState::Stalled, "the client stopped sending its body"));
         };
         this.timer.progress();
-        let micros = u64::try_from(this.upload.start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        this.upload.last.store(micros, Ordering::Relaxed);
+        this.upload.moved();
         Poll::Ready(match frame {
             None => {
                 this.upload.set(UploadState::Complete);
@@ -128,10 +164,10 @@ impl HttpBody for RequestBody {
             Some(Ok(frame)) => {
                 this.seen += frame.data_ref().map_or(0, |data| data.len() as u64);
                 this.upload.bytes.store(this.seen, Ordering::Relaxed);
-                if this.seen > this.limit {
+                if this.seen > this.upload.limit {
                     return Poll::Ready(this.fail(UploadState::TooLarge, "the request body is too large"));
                 }
-                if this.inner.is_end_stream() {
+                if inner.is_end_stream() {
                     this.upload.set(UploadState::Complete);
                 }
                 Some(Ok(frame))
@@ -140,27 +176,34 @@ impl HttpBody for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_some_and(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| self.upload.size, HttpBody::size_hint)
     }
 }
 
-/// An upstream's body on its way to the client; holds the endpoint's permit until it ends.
+/// An upstream's body on its way to the client; holds the endpoint's permit and the route's slot until it ends.
 pub struct UpstreamBody {
     inner: reqwest::Body,
     timer: IdleTimer,
     deadline: Option<Pin<Box<Sleep>>>,
     permit: Permit,
+    _slot: Option<Slot>,
 }
 
 impl UpstreamBody {
     #[must_use]
-    pub fn new(inner: reqwest::Body, idle: Duration, deadline: Option<Instant>, permit: Permit) -> Self {
+    pub fn new(
+        inner: reqwest::Body,
+        idle: Duration,
+        deadline: Option<Instant>,
+        permit: Permit,
+        slot: Option<Slot>,
+    ) -> Self {
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-        Self { inner, timer: IdleTimer::new(idle), deadline, permit }
+        Self { inner, timer: IdleTimer::new(idle), deadline, permit, _slot: slot }
     }
 
     fn fail(&self, failure: Failure) -> Option<Result<Frame<Bytes>, BoxError>> {

@@ -3,7 +3,7 @@
 //! The URL sent is checked to be the path that was matched: two views of one path are the classic way past
 //! a gateway. A request is sent a second time only when it surely did nothing the first time: it has no body,
 //! its method is idempotent, and the kept-alive connection it went to was just being closed; or no connection
-//! was made at all, and the upstream has another endpoint.
+//! was made at all, and the upstream has another endpoint: a body that was not begun goes there too.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use url::Url;
 
-use super::body::{RequestBody, Upload, UploadState, UpstreamBody};
+use super::body::{Upload, UploadState, UpstreamBody};
 use crate::{
     gateway::route::{Credential, Route, Target, Timeouts},
     problem::{self, Problem},
@@ -58,42 +58,36 @@ pub async fn forward<'a>(
     outgoing: impl Fn(&Endpoint) -> Outgoing<'a>,
 ) -> Result<Answer, Failed> {
     let upstream = &route.target.upstream;
-    let mut permit = upstream.admit().ok_or_else(|| {
-        Problem::new(
-            &problem::UPSTREAM_UNAVAILABLE,
-            "every endpoint of the upstream is at its cap on requests",
-        )
-        .retry_after(1)
-    })?;
+    let slot = match &route.cap {
+        Some(cap) => Some(cap.enter().ok_or_else(|| at_cap("the operation is at its cap on requests"))?),
+        None => None,
+    };
+    let full = || at_cap("every endpoint of the upstream is at its cap on requests");
+    let mut permit = upstream.admit().ok_or_else(full)?;
     let timeouts = &route.timeouts;
     let deadline = timeouts.total.map(|total| Instant::now() + total);
-    let mut request = request(permit.endpoint(), route, outgoing(permit.endpoint()))?;
-    let bodiless = body.is_none();
-    let can_repeat = bodiless && request.method().is_idempotent();
-    let upload = body.map(|incoming| {
-        let (body, upload) = RequestBody::new(incoming, route.body_limit, timeouts.idle);
-        *request.body_mut() = Some(reqwest::Body::wrap(body));
-        upload
-    });
+    let upload = body.map(|incoming| Upload::new(incoming, route.body_limit, timeouts.idle));
+    let request_to = |endpoint: &Endpoint| request(endpoint, route, outgoing(endpoint), upload.as_ref());
+    let request = request_to(permit.endpoint())?;
+    let can_repeat = upload.is_none() && request.method().is_idempotent();
     let clock = Clock { timeouts, deadline, upload: upload.as_deref() };
     let mut attempts = 1;
     let mut result = send(&permit, worker, request, &clock).await;
     if can_repeat && result.as_ref().is_err_and(Failure::is_stale_connection) {
         attempts = 2;
-        let again = self::request(permit.endpoint(), route, outgoing(permit.endpoint()))?;
-        result = send(&permit, worker, again, &clock).await;
+        result = send(&permit, worker, request_to(permit.endpoint())?, &clock).await;
     }
     // Where no connection came about nothing was sent: each other endpoint is asked once.
     for _ in 1..upstream.endpoints.len() {
-        if !(bodiless && result.as_ref().is_err_and(Failure::was_not_sent)) {
+        let whole = upload.as_deref().is_none_or(Upload::is_untouched);
+        if !(whole && result.as_ref().is_err_and(Failure::was_not_sent)) {
             break;
         }
         permit.endpoint().failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let Some(next) = upstream.admit_behind(&permit) else { break };
         permit = next;
         attempts += 1;
-        let again = self::request(permit.endpoint(), route, outgoing(permit.endpoint()))?;
-        result = send(&permit, worker, again, &clock).await;
+        result = send(&permit, worker, request_to(permit.endpoint())?, &clock).await;
     }
     match result {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -102,19 +96,32 @@ pub async fn forward<'a>(
         }
         Ok(response) => {
             let response = http::Response::<reqwest::Body>::from(response)
-                .map(|body| UpstreamBody::new(body, timeouts.idle, deadline, permit));
+                .map(|body| UpstreamBody::new(body, timeouts.idle, deadline, permit, slot));
             Ok(Answer { response, attempts, upload })
         }
         Err(failure) => Err(failed(failure, &permit, upload.as_deref(), route.body_limit, attempts)),
     }
 }
 
-/// The request as reqwest takes it, still without a body.
-fn request(endpoint: &Endpoint, route: &Route, out: Outgoing<'_>) -> Result<reqwest::Request, Problem> {
+/// The refusal of one request more than may be under way (RFC 9209, section 2.3.12).
+fn at_cap(detail: &'static str) -> Problem {
+    Problem::new(&problem::UPSTREAM_UNAVAILABLE, detail)
+        .retry_after(1)
+        .proxy_error("connection_limit_reached")
+}
+
+/// The request of one attempt as reqwest takes it.
+fn request(
+    endpoint: &Endpoint,
+    route: &Route,
+    out: Outgoing<'_>,
+    upload: Option<&Arc<Upload>>,
+) -> Result<reqwest::Request, Problem> {
     let credentials = &route.rewrite.credentials;
     let url = target_url(&endpoint.wire, &route.target, out.path, out.query, credentials)?;
     let mut request = reqwest::Request::new(out.method.clone(), url);
     *request.headers_mut() = out.headers;
+    *request.body_mut() = upload.map(|upload| reqwest::Body::wrap(upload.body()));
     Ok(request)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
 use super::forward;
 use crate::{
@@ -101,12 +101,34 @@ pub fn admit(route: &Route, head: &Parts, target: &Target<'_>) -> Result<(), Pro
         let detail = format!("path and query may hold at most {} bytes", route.uri_limit);
         return Err(Problem::new(&problem::URI_TOO_LONG, detail));
     }
+    if head.headers.len() > route.field_limit {
+        let detail = format!("a request may have at most {} header fields here", route.field_limit);
+        return Err(Problem::new(&problem::HEADERS_TOO_LARGE, detail));
+    }
+    if route.head_limit < usize::MAX && bytes(head, length) > route.head_limit {
+        let detail = format!("the request head may hold at most {} bytes here", route.head_limit);
+        return Err(Problem::new(&problem::HEADERS_TOO_LARGE, detail));
+    }
     let declared =
         head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: u64| length > route.body_limit) {
         return Err(forward::too_large(route.body_limit));
     }
     Ok(())
+}
+
+/// The bytes of a head as HTTP/1.1 writes it, one space behind each colon; `target` is the length of its target.
+fn bytes(head: &Parts, target: usize) -> usize {
+    let host = match head.uri.authority() {
+        Some(authority) if !head.headers.contains_key(header::HOST) => {
+            "host: \r\n".len() + authority.as_str().len()
+        }
+        _ => 0,
+    };
+    let field =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
+    let fields: usize = head.headers.iter().map(field).sum();
+    head.method.as_str().len() + target + "  HTTP/1.1\r\n".len() + host + fields + "\r\n".len()
 }
 
 /// The refusal of what nothing serves.

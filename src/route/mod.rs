@@ -39,6 +39,7 @@ use smallvec::SmallVec;
 pub use canonical::{Refusal, Target, canonical, decode_slashes};
 pub use conditions::Conditions;
 pub use hosts::{HostError, Hosts, normalise};
+pub use pattern::Matcher;
 pub use table::{Conflict, HostRoutes, compile};
 pub use template::{Part, Template, TemplateError};
 

@@ -3,7 +3,10 @@
 use memchr::{memchr, memmem};
 use smallvec::SmallVec;
 
-use super::template::{Part, Template};
+use super::{
+    Params,
+    template::{Part, Template},
+};
 
 pub(super) type Values<'p> = SmallVec<[&'p str; 8]>;
 
@@ -124,6 +127,28 @@ impl Pattern {
             values.push(&path[path.len()..]);
             values
         })
+    }
+}
+
+/// One template by itself, without the others that may win over it.
+#[derive(Clone, Debug)]
+pub struct Matcher {
+    pattern: Pattern,
+    names: Box<[Box<str>]>,
+}
+
+impl Matcher {
+    /// `spans` names the parameters whose value may span several segments.
+    #[must_use]
+    pub fn new(template: &Template, spans: &[String]) -> Self {
+        let names = template.names().map(Box::from).collect();
+        Self { pattern: Pattern::new(template, spans), names }
+    }
+
+    /// The parameters of a canonical path, where it is one of the template's.
+    #[must_use]
+    pub fn matches<'p>(&self, path: &'p str) -> Option<Params<'_, 'p>> {
+        self.pattern.matches(path).map(|values| Params { names: &self.names, values })
     }
 }
 

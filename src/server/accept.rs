@@ -7,24 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{StatusCode, header};
-use http_body_util::BodyExt as _;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use super::{
     connection::{self, Context},
     drain::Phase,
+    goodbye,
     service::{ConnInfo, Service},
     state::State,
 };
 use crate::problem::{self, Problem};
 
-/// A refused connection may take this long to read its 503; then it is cut.
-const GOODBYE: Duration = Duration::from_secs(1);
 /// Refused connections that may be told so at once, per accept loop; the others are dropped without a word.
 const GOODBYES: usize = 64;
 
@@ -83,40 +79,16 @@ fn take<S: Service>(
         }
         Err(_) => {
             if let Ok(permit) = goodbyes.clone().try_acquire_owned() {
-                let context = context.clone();
+                let detail = "the gateway has as many connections as it may have";
+                let problem = Problem::new(&problem::OVERLOADED, detail).retry_after(1);
+                let answer = context.service.refuse(problem, &info);
                 tokio::spawn(async move {
                     let _permit = permit;
-                    let _ = timeout(GOODBYE, refuse(stream, &info, &*context.service)).await;
+                    goodbye::say(stream, answer).await;
                 });
             }
         }
     }
-}
-
-/// Says 503 and waits for the client to have read it: closing at once would reset the connection, for
-/// the request lies unread.
-async fn refuse<S: Service>(mut stream: TcpStream, info: &ConnInfo, service: &S) -> io::Result<()> {
-    let problem = Problem::new(&problem::OVERLOADED, "the gateway has as many connections as it may have")
-        .retry_after(1);
-    let answer = service.refuse(problem, info);
-    let (head, body) = answer.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut text =
-        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len()).into_bytes();
-    for (name, value) in head.headers.iter().filter(|(name, _)| *name != header::CONTENT_LENGTH) {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value.as_bytes());
-        text.extend_from_slice(b"\r\n");
-    }
-    text.extend_from_slice(b"\r\n");
-    text.extend_from_slice(&body);
-    stream.write_all(&text).await?;
-    stream.shutdown().await?;
-    let mut rest = [0; 1024];
-    while stream.read(&mut rest).await? > 0 {}
-    Ok(())
 }
 
 /// Failures of accept(2) in a row: how long to wait, and when to say so.

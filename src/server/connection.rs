@@ -27,14 +27,21 @@ use super::{
     config::ServerConfig,
     drain::{Drain, Phase},
     exchange::exchange,
+    goodbye,
+    refusal::Refusal,
     service::{ConnInfo, Service},
     stats::{Open, Stats},
     strict_io::StrictIo,
 };
-use crate::exchange::BoxError;
+use crate::{
+    exchange::{BoxError, now_ms},
+    telemetry::log::Hush,
+};
 
 /// What every HTTP/2 connection opens with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What every TLS connection opens with (RFC 8446, section 5.1); no method begins so.
+const TLS_HANDSHAKE: u8 = 22;
 /// A connection taken just before closing may still bring its first request this long after.
 const FRESH: Duration = Duration::from_millis(500);
 /// While closing, an HTTP/2 connection without streams on which nothing moves this long is dropped.
@@ -125,6 +132,7 @@ where
             let stream = Prefixed { stream, first: Bytes::from(first), info: info.clone(), _open: open };
             serve_http2(stream, info, &context).await
         }
+        Ok(Some(Protocol::Tls)) => return refuse_tls(stream, &info, &context).await,
         Ok(None) => return,
         Err(error) => Err(error.into()),
     };
@@ -136,6 +144,27 @@ where
 enum Protocol {
     Http1,
     Http2,
+    /// Which is not spoken on this port.
+    Tls,
+}
+
+/// Tells a client that speaks TLS so in cleartext, as it can: most show what they could not read.
+async fn refuse_tls<S, I>(stream: I, info: &ConnInfo, context: &Context<S>)
+where
+    S: Service,
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    static HUSH: Hush = Hush::new();
+    context.stats.count_refusal(Refusal::Tls);
+    if let Some(unsaid) = HUSH.turn(now_ms()) {
+        let (peer, local) = (info.peer, info.local);
+        tracing::warn!(
+            %peer, %local, unsaid,
+            "a client speaks TLS to a port that speaks HTTP: call it with `http://`, or put what ends TLS before it"
+        );
+    }
+    let answer = context.service.refuse(Refusal::Tls.problem(&context.config.limits), info);
+    goodbye::say(stream, answer).await;
 }
 
 /// Reads until it is clear which protocol the client speaks; what was read is in `first`.
@@ -148,6 +177,9 @@ async fn sniff<I: AsyncRead + Unpin>(stream: &mut I, first: &mut Vec<u8>) -> io:
             let mut buffer = ReadBuf::uninit(&mut raw);
             ready!(Pin::new(&mut *stream).poll_read(task, &mut buffer))?;
             first.extend_from_slice(buffer.filled());
+            if first.first() == Some(&TLS_HANDSHAKE) {
+                return Poll::Ready(Ok(Some(Protocol::Tls)));
+            }
             let compared = first.len().min(PREFACE.len());
             if first[..compared] != PREFACE[..compared] {
                 return Poll::Ready(Ok(Some(Protocol::Http1)));

@@ -12,6 +12,7 @@ mod worker;
 mod accept;
 mod connection;
 mod exchange;
+mod goodbye;
 mod service;
 mod state;
 

@@ -34,6 +34,8 @@ macro_rules! refusals {
 }
 
 refusals! {
+    /// A TLS ClientHello (RFC 8446, section 5.1) on a port without TLS.
+    Tls "tls-on-cleartext-port" MALFORMED_REQUEST "this port speaks HTTP, not HTTPS: call it with `http://`";
     /// More than one empty line before a request line (RFC 9112, section 2.2).
     EmptyLines "empty-lines" MALFORMED_REQUEST "more than one empty line stands before the request line";
     /// A line that ends with LF alone (RFC 9112, section 2.2: a recipient may accept it, and two that differ can be played off).

@@ -71,7 +71,9 @@ impl Address {
         };
         let url = Url::parse(text).map_err(|error| error.to_string())?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err("take out what stands from `?` or `#` on; in a password they are `%3F` and `%23`".into());
+            return Err(
+                "take out what stands from `?` or `#` on; in a password they are `%3F` and `%23`".into()
+            );
         }
         let host = match url.host() {
             Some(url::Host::Domain(name)) => decoded(name)?,
@@ -117,7 +119,11 @@ fn decoded(text: &str) -> Result<String, String> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.tls { "rediss://" } else { "redis://" })?;
-        if self.host.contains(':') { write!(f, "[{}]", self.host)? } else { f.write_str(&self.host)? }
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?
+        } else {
+            f.write_str(&self.host)?
+        }
         write!(f, ":{}", self.port)?;
         if self.database > 0 { write!(f, "/{}", self.database) } else { Ok(()) }
     }

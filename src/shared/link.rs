@@ -381,7 +381,8 @@ async fn settle(connection: &mut MultiplexedConnection, config: &Config, inner: 
         }
     }
     // For who looks at `CLIENT LIST`; where it is not allowed, nothing is lost.
-    let _: RedisResult<()> = redis::cmd("CLIENT").arg("SETNAME").arg("gatewright").query_async(connection).await;
+    let _: RedisResult<()> =
+        redis::cmd("CLIENT").arg("SETNAME").arg("gatewright").query_async(connection).await;
     let info: RedisResult<String> = redis::cmd("INFO").arg("server").query_async(connection).await;
     let info = info.unwrap_or_default();
     info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned()

@@ -212,7 +212,9 @@ impl Log {
         Ok(match state {
             0 => Read::Next { entries: entries.into_iter().map(entry).collect(), tail },
             1 => Read::Lost { why: "the log no longer reaches back to what was read last", tail },
-            _ => Read::Lost { why: "the log is not the one that was read last: Redis lost what it held", tail },
+            _ => {
+                Read::Lost { why: "the log is not the one that was read last: Redis lost what it held", tail }
+            }
         })
     }
 }

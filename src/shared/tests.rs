@@ -400,7 +400,8 @@ async fn a_server_that_sends_too_much_is_left() {
                 let _ = std::io::copy(&mut stream, &mut std::io::sink());
             }
         });
-        let (redis, _) = unconnected(Config::new(Address::parse(&format!("redis://127.0.0.1:{port}")).unwrap()));
+        let (redis, _) =
+            unconnected(Config::new(Address::parse(&format!("redis://127.0.0.1:{port}")).unwrap()));
         until(&redis, State::Down).await;
         let why = redis.status().why;
         assert!(why.contains(expected), "{greeting:?}: {why}");

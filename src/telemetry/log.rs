@@ -22,6 +22,8 @@ pub fn init() -> Result<(), String> {
     let (filter, outcome) = filter(given.as_deref());
     let terminal = std::io::stderr().is_terminal();
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    // Where nobody reads any more, saying that would panic.
+    let log = log.log_internal_errors(false);
     // A subscriber that is there already (a test's, an embedding program's) stays.
     let _ = if terminal {
         log.compact().with_target(false).try_init()

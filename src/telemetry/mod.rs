@@ -21,6 +21,14 @@ pub use exposition::Exposition;
 pub use metrics::{InFlight, Metrics, OperationMetrics, UpstreamMetrics};
 pub use step::{Step, Timings};
 
+/// A query for people, with the values of secret parameters replaced; `more` names further ones.
+#[must_use]
+pub fn redacted(query: &str, more: &[String]) -> String {
+    let mut text = String::with_capacity(query.len());
+    redact::query(query, more, |part| text.push_str(part));
+    text
+}
+
 /// The two sinks of the access event.
 #[derive(Clone, Debug)]
 pub struct Telemetry {

@@ -2,10 +2,12 @@
 //!
 //! An [`Upstream`] outlives a configuration generation: [`Upstreams`] hands the same live handle to every
 //! generation that names the same endpoints, so pools and counts survive a reload. Which endpoint takes a
-//! request is `balance`'s business, how bytes travel is `transport`'s.
+//! request is `balance`'s business, how bytes travel is `transport`'s, and how many requests of one route may
+//! be under way `cap`'s.
 
 mod alias;
 mod balance;
+pub mod cap;
 pub mod failure;
 pub mod transport;
 
@@ -21,6 +23,7 @@ use std::{
 use http::HeaderValue;
 use url::{Position, Url};
 
+pub use cap::{Cap, Caps};
 pub use failure::Failure;
 
 /// What makes two upstreams the same across generations.

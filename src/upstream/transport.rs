@@ -87,6 +87,18 @@ pub fn plain_client(timeout: Duration, redirects: usize) -> reqwest::Result<reqw
         .build()
 }
 
+/// A client that calls one server many times: a bound on each call, connections kept, no redirects.
+pub fn busy_client(timeout: Duration, connections: usize) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .timeout(timeout)
+        .pool_max_idle_per_host(connections)
+        .tls_backend_preconfigured(tls())
+        .build()
+}
+
 /// The TLS policy of every client that the gateway makes.
 #[must_use]
 pub fn tls() -> rustls::ClientConfig {

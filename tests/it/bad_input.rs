@@ -4,7 +4,6 @@
 
 use std::{
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
 };
 
@@ -84,11 +83,6 @@ fn a_file_that_cannot_be_read_is_named() {
     std::fs::create_dir(&empty_folder).unwrap();
     let output = cli(["check", &empty_folder]);
     assert_eq!(output.code, Some(2), "{output:?}");
-    if !rustix::process::geteuid().is_root() {
-        let secret = folder.write("secret.yaml", "openapi: 3.0.0");
-        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).unwrap();
-        cli(["check", &secret]).refused(2, "file-unreadable", &["permission"]);
-    }
 }
 
 /// What is wrong, the file's name and bytes, words that the error must hold.
@@ -247,6 +241,31 @@ fn a_configuration_names_what_is_wrong_in_it() {
             assert!(output.stderr.contains(word), "{text}: no `{word}` in\n{}", output.stderr);
         }
     }
+}
+
+#[test]
+fn a_value_for_a_server_variable_that_no_server_has_is_warned_of() {
+    const UNUSED: &str = "warning[server-variable-unused]";
+    let (parcels, bookshop) = (sample("parcels-3.0.yaml"), sample("bookshop.yaml"));
+    let check = |arguments: &[&str]| cli(["check"].iter().chain(arguments)).fine().stderr;
+    let said = check(&[&parcels, "--server-variable", "regoin=us"]);
+    for word in [UNUSED, "`regoin`", "did you mean `region`?", "`--server-variable`"] {
+        assert!(said.contains(word), "no {word} in {said}");
+    }
+    let said = check(&[&bookshop, "--server-variable", "region=us"]);
+    assert!(said.contains(UNUSED) && said.contains("--upstream"), "{said}");
+    let said = check(&[&parcels, "--server-variable", "region=us"]);
+    assert!(!said.contains(UNUSED), "{said}");
+    let said = check(&[&bookshop, &parcels, "--server-variable", "region=us"]);
+    assert!(!said.contains(UNUSED), "one of the two has it: {said}");
+    // In a configuration each API has its own.
+    let folder = Folder::new();
+    let variables = "server_variables: { region: us }";
+    let config = format!(
+        "apis:\n  - {{ spec: {parcels}, {variables} }}\n  - {{ spec: {bookshop}, mount: /b, {variables} }}\n"
+    );
+    let said = check(&[&folder.write("gatewright.yaml", config)]);
+    assert!(said.matches(UNUSED).count() == 1 && said.contains("gatewright.yaml:3:"), "{said}");
 }
 
 #[test]

@@ -38,6 +38,36 @@ fn the_effective_description_is_what_this_gateway_does() {
 }
 
 #[test]
+fn an_operation_with_a_security_of_its_own_shows_it() {
+    let origin = Origin::plain();
+    let api = "
+openapi: 3.0.3
+info: { title: Mixed, version: '1' }
+servers: [{ url: http://127.0.0.1:9 }]
+security: [{ account: [] }]
+components: { securitySchemes: { account: { type: http, scheme: basic } } }
+paths:
+  /described: { get: { responses: { '200': { description: fine } } } }
+  /keyed: { get: { x-gatewright: { security: gateway }, responses: { '200': { description: fine } } } }
+  /open: { get: { x-gatewright: { security: gateway, public: true }, responses: { '200': { description: fine } } } }
+";
+    let gateway = Gateway::description(api, &["--upstream", &origin.url()]);
+    let document = gateway.get("/docs/mixed/openapi.json").json();
+    let of = |path: &str| document["paths"][path]["get"].clone();
+    let status = |path: &str| gateway.get(path).status;
+    assert_eq!((status("/described"), status("/keyed"), status("/open")), (200, 401, 200));
+    assert_eq!(of("/described").get("security"), None, "as the whole document");
+    assert_eq!(document["security"], serde_json::json!([{ "account": [] }]));
+    let keyed = serde_json::json!([{ "gatewrightKey": [] }, { "gatewrightToken": [] }]);
+    assert_eq!((&of("/keyed")["security"], &of("/open")["security"]), (&keyed, &serde_json::json!([])));
+    for (path, refuses) in [("/described", false), ("/keyed", true), ("/open", false)] {
+        assert_eq!(of(path)["responses"].get("401").is_some(), refuses, "{path}");
+    }
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    assert_eq!(schemes.keys().collect::<Vec<_>>(), ["account", "gatewrightKey", "gatewrightToken"]);
+}
+
+#[test]
 fn the_docs_can_be_moved_and_left_out() {
     let origin = Origin::plain();
     let moved = Gateway::run(&[&sample("bookshop.yaml"), "--docs", "/reference"]);

@@ -3,7 +3,7 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use crate::harness::{Gateway, Origin, eventually, free_port};
+use crate::harness::{Client, Gateway, Origin, eventually, free_port};
 
 /// A gateway with short timeouts before this upstream.
 fn impatient(upstream: &str) -> Gateway {
@@ -271,4 +271,74 @@ fn an_endpoint_that_is_down_costs_nothing_while_another_is_up() {
         assert_eq!(gateway.send("POST", "/", "", "").status, 200, "nothing was sent to the one that is down");
     }
     assert_eq!(origin.calls(), 8);
+}
+
+#[test]
+fn a_body_goes_to_the_endpoint_that_is_up() {
+    let origin = Origin::start(|call| {
+        call.read_body();
+        call.ok("", call.seen.body.len().to_string());
+    });
+    let gateway = Gateway::config(&format!(
+        "routes:\n  - {{ path: /**, upstream: pair }}\nupstreams:\n  pair: {{ endpoints: ['http://127.0.0.1:{}', '{}'] }}\n",
+        free_port(),
+        origin.url()
+    ));
+    let sized: String =
+        (0..1_u32 << 18).map(|n| format!("{:04x}", n.wrapping_mul(40_503) >> 7 & 0xffff)).collect();
+    assert_eq!(sized.len(), 1 << 20);
+    for _ in 0..20 {
+        assert_eq!(gateway.send("POST", "/sized", "", &sized).text(), sized.len().to_string());
+    }
+    let chunked = "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n";
+    for _ in 0..4 {
+        let mut client = gateway.client();
+        client.send(format!("POST /chunked HTTP/1.1\r\nHost: h\r\n{chunked}\r\n"));
+        assert_eq!(client.head().status, 100, "asked for where it can be sent");
+        client.send("5\r\nthe b\r\n3\r\nody\r\n0\r\n\r\n");
+        assert_eq!(client.response("POST").text(), "8");
+    }
+    let seen = origin.seen();
+    assert_eq!(seen.len(), 24);
+    assert!(seen[..20].iter().all(|seen| seen.body == sized.as_bytes()), "byte for byte");
+    assert!(seen[20..].iter().all(|seen| seen.body == b"the body"));
+}
+
+#[test]
+fn a_body_that_was_begun_is_not_sent_again() {
+    let closes = || {
+        Origin::start(|call| {
+            call.read_body();
+            call.close();
+        })
+    };
+    let origins = [closes(), closes()];
+    let gateway = Gateway::config(&format!(
+        "routes:\n  - {{ path: /**, upstream: pair }}\nupstreams:\n  pair: {{ endpoints: ['{}', '{}'] }}\n",
+        origins[0].url(),
+        origins[1].url()
+    ));
+    gateway.send("PUT", "/", "", "once").problem(502, "upstream-protocol-error");
+    assert_eq!(origins.iter().map(Origin::calls).sum::<usize>(), 1);
+}
+
+#[test]
+fn a_client_that_speaks_tls_is_told_at_once_that_the_port_does_not() {
+    let gateway = Gateway::proxy(&Origin::plain().url());
+    for address in [gateway.address, gateway.admin] {
+        // The beginning of a ClientHello: no line end in it, and more is announced than ever comes.
+        let mut client = Client::connect(address);
+        client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+        let answer = client.response("GET");
+        let problem = answer.problem(400, "malformed-request");
+        assert_eq!(problem["reason"], "tls-on-cleartext-port");
+        assert!(problem["detail"].as_str().unwrap().contains("speaks HTTP, not HTTPS"), "{problem}");
+        assert_eq!(answer.value("connection"), "close");
+        assert!(client.is_closed());
+    }
+    gateway.await_log("call it with `http://`");
+    let url = format!("https://{}/", gateway.address);
+    let curl = std::process::Command::new("curl").args(["-sk", "--max-time", "5", &url]).output().unwrap();
+    assert_eq!(curl.status.code(), Some(35), "a handshake that failed, not a time that ran out: {curl:?}");
+    assert_eq!(gateway.get("/").status, 200);
 }

@@ -192,3 +192,40 @@ fn one_panic_or_hang_of_a_client_disturbs_no_other() {
     }
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
+
+#[test]
+fn nobody_who_listens_is_no_reason_not_to_end() {
+    use std::{
+        io::Read,
+        process::{Command, Stdio},
+    };
+
+    let (folder, address, admin) = (Folder::new(), free_port(), free_port());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gatewright"))
+        .args(["run", "--proxy", "http://127.0.0.1:9", "--listen", &format!("127.0.0.1:{address}")])
+        .args(["--admin", &format!("127.0.0.1:{admin}"), "--state", &folder.arg("state")])
+        .env("XDG_RUNTIME_DIR", folder.path("run"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // As with `| head`: what it printed is read, then the reader goes.
+    let mut first = [0; 64];
+    assert!(child.stdout.as_mut().unwrap().read(&mut first).unwrap() > 0);
+    drop((child.stdout.take(), child.stderr.take()));
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], address));
+    eventually("it answers", || TcpStream::connect(address).is_ok());
+    // The upstream is not there: a line of the access log and one of the operator's log.
+    let answer = Client::connect(address).exchange("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    answer.problem(502, "upstream-unreachable");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(Client::connect(address).exchange("GET / HTTP/1.1\r\nHost: h\r\n\r\n").status, 502);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    let mut ended = None;
+    eventually("it ends", || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(0));
+}

@@ -12,22 +12,31 @@ mod sources;
 
 // the proxy
 mod bodies;
+mod bounds;
 mod endurance;
 mod failures;
 mod forwarding;
 mod paths;
 mod smuggling;
+mod system;
 mod upstreams;
 
 // what stands around it
 mod browser;
 mod cache;
 mod cache_keys;
+mod cache_tests;
+mod collapse;
 mod demo;
+mod deploy;
 mod docs;
 mod keys;
 mod lifecycle;
 mod limits;
+mod mixed_load;
 mod nodes;
+mod purge;
+mod ranges;
 mod reload;
+mod rules;
 mod tokens;

@@ -9,10 +9,7 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::Signal;
 
-use crate::harness::{
-    Folder, Gateway, Origin, Redis, cli, eventually,
-    gateway::Output,
-};
+use crate::harness::{Folder, Gateway, Origin, Redis, cli, eventually, gateway::Output};
 
 /// Answers that may be stored for long, each with a number of its own.
 fn origin() -> Origin {
@@ -25,7 +22,10 @@ fn origin() -> Origin {
 }
 
 fn config(origin: &Origin, redis: &str) -> String {
-    format!("{redis}routes: [{{ path: /**, upstream: u }}]\nupstreams: {{ u: {{ endpoints: ['{}'] }} }}\n", origin.url())
+    format!(
+        "{redis}routes: [{{ path: /**, upstream: u }}]\nupstreams: {{ u: {{ endpoints: ['{}'] }} }}\n",
+        origin.url()
+    )
 }
 
 fn node(origin: &Origin, redis: &Redis) -> Gateway {
@@ -51,7 +51,11 @@ fn await_sequence(gateway: &Gateway, sequence: u64) {
 
 fn purge(gateway: &Gateway, words: &[&str]) -> Output {
     let connect = gateway.connect();
-    cli(["cache", "purge"].iter().copied().chain(words.iter().copied()).chain(connect.iter().map(String::as_str)))
+    cli(["cache", "purge"]
+        .iter()
+        .copied()
+        .chain(words.iter().copied())
+        .chain(connect.iter().map(String::as_str)))
 }
 
 /// The call itself, with its status and document.
@@ -63,7 +67,8 @@ fn purge_call(gateway: &Gateway) -> (u16, serde_json::Value) {
         token.trim()
     );
     let mut client = crate::harness::Client::connect(gateway.admin);
-    let answer = client.exchange(format!("POST /cache/purge HTTP/1.1\r\nContent-Length: 5\r\n{fields}\r\n\"all\""));
+    let answer =
+        client.exchange(format!("POST /cache/purge HTTP/1.1\r\nContent-Length: 5\r\n{fields}\r\n\"all\""));
     (answer.status, answer.json())
 }
 
@@ -100,13 +105,20 @@ fn a_purge_of_one_node_reaches_the_others_within_a_second() {
     }
     let state = state(&nodes[0]);
     // Two purges of each node, behind the beginning of the log; own ones are not carried out again.
-    assert_eq!((&state["purges"]["sequence"], &state["purges"]["applied"]), (&7.into(), &4.into()), "{state}");
+    assert_eq!(
+        (&state["purges"]["sequence"], &state["purges"]["applied"]),
+        (&7.into(), &4.into()),
+        "{state}"
+    );
     let metrics = nodes[0].admin_get("/metrics").text();
     let gauge = format!("gatewright_purge_log_sequence{{server=\"{}\"}} 7.0", redis.url());
     assert!(metrics.contains(&gauge), "{metrics}");
     let connect = nodes[0].connect();
     let stats = cli(["cache", "stats"].into_iter().chain(connect.iter().map(String::as_str))).fine();
-    assert!(stats.stdout.contains(&format!("redis   {}, up; purge 7 of 7 holds here", redis.url())), "{stats:?}");
+    assert!(
+        stats.stdout.contains(&format!("redis   {}, up; purge 7 of 7 holds here", redis.url())),
+        "{stats:?}"
+    );
 }
 
 #[test]
@@ -168,7 +180,11 @@ fn a_node_that_cannot_reach_redis_at_its_start_serves_and_follows_later() {
     two.restart();
     assert!(two.get("/gone").is_hit(), "what it has is served");
     assert!(started.elapsed() < Duration::from_secs(10));
-    assert!(two.log().contains("is away: the connection was refused; a purge reaches this node alone"), "{}", two.log());
+    assert!(
+        two.log().contains("is away: the connection was refused; a purge reaches this node alone"),
+        "{}",
+        two.log()
+    );
     redis.restart();
     eventually("it follows when Redis is back", || !two.get("/gone").is_hit());
     assert!(!two.log().contains("everything is purged"), "the log was kept: {}", two.log());
@@ -298,7 +314,9 @@ fn a_purge_of_a_newer_release_purges_what_may_be_meant() {
     };
     stored();
     let key = "{gatewright}:purges";
-    redis.command(&format!(r#"XADD {key} 2-0 n f m "{{\"v\":1,\"purge\":{{\"host\":\"a.test\",\"scope\":{{\"mood\":1}}}}}}""#));
+    redis.command(&format!(
+        r#"XADD {key} 2-0 n f m "{{\"v\":1,\"purge\":{{\"host\":\"a.test\",\"scope\":{{\"mood\":1}}}}}}""#
+    ));
     await_sequence(&gateway, 2);
     assert!(!get("a.test").is_hit() && get("b.test").is_hit());
     stored();
@@ -337,7 +355,10 @@ fn a_reload_takes_another_server() {
     let (origin, first, second) = (origin(), Redis::start(), Redis::start());
     let nodes = [(); 2].map(|()| node(&origin, &first));
     for node in &nodes {
-        node.folder.replace("gatewright.yaml", config(&origin, &format!("redis: {{ url: '{}/3' }}\n", second.url())));
+        node.folder.replace(
+            "gatewright.yaml",
+            config(&origin, &format!("redis: {{ url: '{}/3' }}\n", second.url())),
+        );
         eventually("it is connected to the other", || {
             let state = state(node);
             state["state"] == "up" && state["server"] == format!("{}/3", second.url())
@@ -361,7 +382,10 @@ fn passwords_come_from_outside_and_are_never_told() {
     let folder = Folder::new();
     folder.write("secret", "hunter2\n");
     let url = redis.url();
-    let text = config(&origin, &format!("redis: {{ url: '{url}', username: gate, password: '${{file:secret}}' }}\n"));
+    let text = config(
+        &origin,
+        &format!("redis: {{ url: '{url}', username: gate, password: '${{file:secret}}' }}\n"),
+    );
     let file = folder.write("gatewright.yaml", text);
     let gateway = Gateway::start(folder, &[&file], &[("GATEWRIGHT_LOG", "debug"), ("REDIS", &redis.url())]);
     await_state(&gateway, "up");
@@ -373,7 +397,13 @@ fn passwords_come_from_outside_and_are_never_told() {
     await_state(&gateway, "up");
     // A changed password is one more way to be away.
     gateway.folder.replace("secret", "wrong-hunter2");
-    gateway.folder.replace("gatewright.yaml", config(&origin, &format!("redis: {{ url: '{url}', username: gate, password: '${{file:secret}}' }}\n")));
+    gateway.folder.replace(
+        "gatewright.yaml",
+        config(
+            &origin,
+            &format!("redis: {{ url: '{url}', username: gate, password: '${{file:secret}}' }}\n"),
+        ),
+    );
     await_state(&gateway, "down");
     assert_eq!(state(&gateway)["why"], "user or password was not accepted");
     let told = [gateway.log(), state(&gateway).to_string(), gateway.admin_get("/metrics").text()];
@@ -425,7 +455,8 @@ fn redis_is_reached_through_tls_when_its_certificate_is_right() {
     let ca = folder.write("ca.pem", trusted.pem());
     let other = folder.write("other.pem", other.pem());
     let port = crate::harness::free_port().to_string();
-    let tls = ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let tls =
+        ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
     let redis = Redis::with(folder, &[&["--save", "", "--tls-auth-clients", "no"], &tls[..]].concat());
     let origin = origin();
     let start = |roots: &str, host: &str| {

@@ -23,6 +23,7 @@ fn what_is_clear_is_sent_as_it_was_matched() {
         ("/a?", "/a?"),
         ("/a?x=../../etc&y=%2e%2e%2f&z=http://h/?q", "/a?x=../../etc&y=%2e%2e%2f&z=http://h/?q"),
         ("/a?q=%zz", "/a?q=%zz"),
+        ("/o'r?q='x'", "/o'r?q=%27x%27"),
     ];
     for (index, (sent, expected)) in vectors.iter().enumerate() {
         let answer = gateway.get(sent);

@@ -33,6 +33,7 @@ const AMBIGUOUS: &[(&str, &[u8])] = &[
     ("two hosts", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
     ("a host with a path", b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
     ("a host with a user", b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"),
+    ("a target that names another host", b"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n"),
     ("no version", b"GET /\r\nHost: h\r\n\r\n"),
     ("an unknown version", b"GET / HTTP/1.2\r\nHost: h\r\n\r\n"),
     ("two blanks in the request line", b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n"),

@@ -3,7 +3,10 @@
 //! What it must not be trusted with (its threads, its space, its recovery) is kept from it: no flusher of
 //! its own, small values only, errors and panics caught by the callers, whole generations dropped.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Bound,
+    path::{Path, PathBuf},
+};
 
 use crate::cache::store::{Record, Store, StoreError, StoreStats};
 
@@ -31,6 +34,11 @@ impl Sled {
 impl Store for Sled {
     fn get(&self, prefix: &[u8], limit: usize) -> Result<Vec<Record>, StoreError> {
         let records = self.db.scan_prefix(prefix).take(limit);
+        records.map(|r| r.map(|(k, v)| (k.to_vec(), v.to_vec())).map_err(|e| error(&e))).collect()
+    }
+
+    fn after(&self, key: &[u8], limit: usize) -> Result<Vec<Record>, StoreError> {
+        let records = self.db.range::<&[u8], _>((Bound::Excluded(key), Bound::Unbounded)).take(limit);
         records.map(|r| r.map(|(k, v)| (k.to_vec(), v.to_vec())).map_err(|e| error(&e))).collect()
     }
 

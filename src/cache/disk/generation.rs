@@ -56,6 +56,9 @@ pub struct Generation {
     name_bytes: AtomicU64,
 }
 
+/// Records with the names they are stored under.
+type Named = Vec<(DiskKey, Vec<u8>)>;
+
 impl Generation {
     /// Opens or makes the generation in `dir`, for about `names` records. May panic or take long on
     /// damaged files: call it guarded.
@@ -107,6 +110,14 @@ impl Generation {
     /// The records whose keys begin with `prefix`.
     pub fn find(&self, prefix: &[u8], limit: usize) -> Result<Vec<Record>, StoreError> {
         self.store.get(prefix, limit)
+    }
+
+    /// The records whose keys come after `key`; what is no response is left out.
+    pub fn after(&self, key: &[u8], limit: usize) -> Result<(Named, bool), StoreError> {
+        let records = self.store.after(key, limit)?;
+        let full = records.len() >= limit;
+        let named = records.into_iter().filter_map(|(key, value)| Some((key.try_into().ok()?, value)));
+        Ok((named.collect(), full))
     }
 
     /// Puts a record. The body file of the one it replaces goes, unless both name the same.
@@ -200,7 +211,7 @@ impl Generation {
     fn file_of(&self, value: &[u8]) -> Option<(u64, u64)> {
         match record::decode(value, self.number, self.seed)?.entry.body {
             Stored::File(file) => Some((file.name, file.len)),
-            Stored::Bytes(_) => None,
+            Stored::Bytes(_) | Stored::Parts(_) => None,
         }
     }
 
@@ -217,8 +228,15 @@ impl Generation {
 /// The key of a record.
 #[must_use]
 pub fn disk_key(key: &Key, vary: &Vary) -> DiskKey {
+    disk_name(key.place, key.id, vary)
+}
+
+/// The same of a key's place and id.
+#[must_use]
+pub fn disk_name(place: u64, id: u128, vary: &Vary) -> DiskKey {
     let mut bytes = [0; 32];
-    bytes[..NAME].copy_from_slice(&prefix(key));
+    bytes[..8].copy_from_slice(&place.to_be_bytes());
+    bytes[8..NAME].copy_from_slice(&id.to_be_bytes());
     bytes[NAME..].copy_from_slice(&vary.hash().to_be_bytes());
     bytes
 }

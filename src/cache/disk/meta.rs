@@ -8,6 +8,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -15,9 +16,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::record;
-use crate::cache::invalidate::{Purge, Scope};
+use crate::cache::purge::{Purge, Rule};
 
-/// More purges than this become one of everything: it keeps the list short and errs on the safe side.
+/// More purges than this become one of everything: each is looked at for each record that is read. The
+/// writer sweeps them out long before, unless they come faster than it can.
 const MAX_RULES: usize = 1000;
 
 /// An instance that is just ending is waited for.
@@ -25,27 +27,13 @@ const LOCK_WAIT: Duration = Duration::from_millis(500);
 
 const MAX_META_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A purge on disk: what it covers and began before the moment no longer answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    pub before: u64,
-    pub purge: Purge,
-}
-
-impl Rule {
-    #[must_use]
-    pub fn covers(&self, key: &[u8], since: u64) -> bool {
-        since < self.before && self.purge.covers(key)
-    }
-}
-
 /// The content of the file.
 #[derive(Clone, Debug)]
 pub struct Meta {
     pub seed: u64,
     /// How often the folder was opened; the moments of each opening are above those of the one before.
     pub opened: u64,
-    pub rules: Vec<Rule>,
+    pub rules: Vec<Arc<Rule>>,
     /// How far someone got with what is about this cache; goes with what is stored.
     pub bookmark: Option<String>,
 }
@@ -74,9 +62,8 @@ struct Written {
 #[derive(Serialize, Deserialize)]
 struct WrittenRule {
     before: u64,
-    host: Option<String>,
-    path: Option<String>,
-    prefix: Option<String>,
+    #[serde(flatten)]
+    purge: Purge,
 }
 
 impl Meta {
@@ -105,7 +92,8 @@ impl Meta {
                 record::VERSION
             )));
         }
-        let rules = written.rules.into_iter().map(Rule::from).collect();
+        let rules =
+            written.rules.into_iter().map(|rule| Arc::new(Rule::new(rule.before, rule.purge))).collect();
         Ok(Self { seed: written.seed, opened: written.opened, rules, bookmark: written.bookmark })
     }
 
@@ -115,7 +103,11 @@ impl Meta {
             format: record::VERSION,
             seed: self.seed,
             opened: self.opened,
-            rules: self.rules.iter().map(WrittenRule::from).collect(),
+            rules: self
+                .rules
+                .iter()
+                .map(|rule| WrittenRule { before: rule.before, purge: rule.purge.clone() })
+                .collect(),
             bookmark: self.bookmark.clone(),
         };
         let json = serde_json::to_string(&written).map_err(io::Error::other)?;
@@ -127,10 +119,26 @@ impl Meta {
         File::open(dir)?.sync_all()
     }
 
-    /// Adds a purge; too many become one of everything.
-    pub fn add(&mut self, rule: Rule) {
-        if rule.purge == EVERYTHING || self.rules.len() >= MAX_RULES {
-            self.rules = vec![Rule { before: rule.before, purge: EVERYTHING }];
+    /// Adds a purge, in whatever order they come. The same made earlier is in it; too many become one of
+    /// everything.
+    pub fn add(&mut self, rule: Arc<Rule>) {
+        if self.rules.iter().any(|known| known.purge.is_total() && known.before >= rule.before) {
+            return;
+        }
+        if rule.purge.is_total() {
+            self.rules.retain(|known| known.before > rule.before);
+            self.rules.insert(0, rule);
+            return;
+        }
+        // Not that of a soft one: what began between the two went stale at the later.
+        let hard = rule.purge.stale_at_ms.is_none();
+        self.rules.retain(|known| {
+            let earlier = hard && known.before < rule.before || known.before == rule.before;
+            !(earlier && known.purge == rule.purge)
+        });
+        if self.rules.len() >= MAX_RULES {
+            let before = self.rules.iter().map(|known| known.before).fold(rule.before, u64::max);
+            self.rules = vec![Arc::new(Rule::new(before, Purge::everything()))];
         } else {
             self.rules.push(rule);
         }
@@ -139,30 +147,6 @@ impl Meta {
     /// Forgets the purges that no record is old enough for.
     pub fn forget_before(&mut self, oldest: u64) {
         self.rules.retain(|rule| rule.before > oldest);
-    }
-}
-
-const EVERYTHING: Purge = Purge { host: None, scope: Scope::All };
-
-impl From<WrittenRule> for Rule {
-    fn from(written: WrittenRule) -> Self {
-        let scope = match (written.path, written.prefix) {
-            (Some(path), _) => Scope::Path(path),
-            (None, Some(prefix)) => Scope::Prefix(prefix),
-            (None, None) => Scope::All,
-        };
-        Self { before: written.before, purge: Purge { host: written.host, scope } }
-    }
-}
-
-impl From<&Rule> for WrittenRule {
-    fn from(rule: &Rule) -> Self {
-        let (path, prefix) = match &rule.purge.scope {
-            Scope::All => (None, None),
-            Scope::Path(path) => (Some(path.clone()), None),
-            Scope::Prefix(prefix) => (None, Some(prefix.clone())),
-        };
-        Self { before: rule.before, host: rule.purge.host.clone(), path, prefix }
     }
 }
 
@@ -221,25 +205,32 @@ fn checksum(json: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Scope;
 
-    fn rule(before: u64, scope: Scope) -> Rule {
-        Rule { before, purge: Purge { host: Some("a.test".to_owned()), scope } }
+    fn rule(before: u64, scope: Scope) -> Arc<Rule> {
+        Arc::new(Rule::new(before, Purge::hard(Some("a.test"), scope)))
     }
 
     #[test]
     fn what_is_written_reads_back_and_damage_is_seen() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(Meta::read(dir.path()), Err(Unread::Missing)));
+        let soft = Purge::hard(None, Scope::Tags(vec!["a\"b".to_owned()])).softly(7);
         let rules = vec![
             rule(1, Scope::All),
             rule(2, Scope::Path("/a".to_owned())),
-            rule(3, Scope::Prefix("/b".to_owned())),
+            rule(3, Scope::Url { path: "/b".to_owned(), query: u64::MAX }),
+            Arc::new(Rule::new(4, soft)),
         ];
         let bookmark = Some("57:x".to_owned());
         let meta = Meta { seed: 9, opened: 2, rules: rules.clone(), bookmark: bookmark.clone() };
         meta.write(dir.path()).unwrap();
         let read = Meta::read(dir.path()).unwrap();
-        assert_eq!((read.seed, read.opened, read.rules, read.bookmark), (9, 2, rules, bookmark));
+        let plain = |rules: &[Arc<Rule>]| {
+            rules.iter().map(|rule| (rule.before, rule.purge.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!((read.seed, read.opened, plain(&read.rules)), (9, 2, plain(&rules)));
+        assert_eq!(read.bookmark, bookmark);
         let good = fs::read(path(dir.path())).unwrap();
         for at in 0..good.len() - 1 {
             let mut bad = good.clone();
@@ -250,13 +241,35 @@ mod tests {
     }
 
     #[test]
-    fn a_purge_of_everything_takes_the_place_of_all_others() {
+    fn too_many_purges_become_one_of_everything_and_it_takes_the_place_of_all_others() {
         let mut meta = Meta { seed: 0, opened: 0, rules: Vec::new(), bookmark: None };
         (0..MAX_RULES as u64 + 5).for_each(|i| meta.add(rule(i, Scope::Path(format!("/{i}")))));
         assert_eq!(meta.rules.len(), 5);
-        assert_eq!(meta.rules[0].purge, EVERYTHING);
+        assert!(meta.rules[0].purge.is_total());
         meta.forget_before(MAX_RULES as u64 + 2);
         assert_eq!(meta.rules.len(), 2);
+        meta.add(Arc::new(Rule::new(9999, Purge::everything())));
+        assert_eq!(meta.rules.len(), 1);
+        // Purges that were ordered at once are added in any order.
+        meta.add(rule(10_002, Scope::Path("/a".to_owned())));
+        meta.add(Arc::new(Rule::new(10_001, Purge::everything())));
+        let left: Vec<_> = meta.rules.iter().map(|rule| rule.before).collect();
+        assert_eq!(left, [10_001, 10_002]);
+    }
+
+    #[test]
+    fn a_purge_made_again_takes_the_place_of_the_first_and_a_soft_one_does_not() {
+        let mut meta = Meta { seed: 0, opened: 0, rules: Vec::new(), bookmark: None };
+        let soft = |before| {
+            let purge = Purge::hard(None, Scope::Api("a".to_owned()));
+            Arc::new(Rule::new(before, purge.softly(before)))
+        };
+        for before in 1..4 {
+            meta.add(rule(before, Scope::Api("a".to_owned())));
+            meta.add(soft(before));
+        }
+        let left: Vec<_> = meta.rules.iter().map(|rule| (rule.before, rule.purge.stale_at_ms)).collect();
+        assert_eq!(left, [(1, Some(1)), (2, Some(2)), (3, None), (3, Some(3))]);
     }
 
     #[test]

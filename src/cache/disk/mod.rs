@@ -9,6 +9,7 @@
 //! mended in steps: opened again, then without the older generation, then empty.
 
 use std::{
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -22,7 +23,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{CacheConfig, entry::Entry, epoch::Epochs, key::Key, stats::CacheStats, vary::Vary};
+use super::{
+    CacheConfig, entry::Entry, epoch::Epochs, key::Key, purge::Rule, recent::Issued, stats::CacheStats,
+    vary::Vary,
+};
 use crate::{
     diagnostic::{Diagnostic, codes},
     exchange::Body,
@@ -32,6 +36,7 @@ pub mod bodies;
 pub mod engine;
 pub mod filter;
 pub mod generation;
+mod listing;
 pub mod meta;
 mod placing;
 pub mod queue;
@@ -39,10 +44,11 @@ mod reader;
 pub mod record;
 mod recovery;
 mod stream;
+mod sweep;
 mod writer;
 
-use generation::{Generation, Opener, disk_key};
-use meta::{Lock, Meta, Rule, Unlocked, Unread};
+use generation::{DiskKey, Generation, Opener, disk_key};
+use meta::{Lock, Meta, Unlocked, Unread};
 use queue::{Order, Queue, Write};
 use reader::{OpenFile, Opened, Readers};
 
@@ -54,6 +60,9 @@ const PURGE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the answer to an unsafe method waits for its invalidation to be durable.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Records of one place that a purge counts.
+pub const MAX_COUNTED: usize = 100_000;
 
 /// Moments of one opening: more than any process draws.
 const MOMENTS_BITS: u32 = 40;
@@ -127,7 +136,7 @@ impl OpenBody {
 pub(crate) struct Live {
     /// The current generation, then the older one; none while the tier is closed.
     generations: Vec<Arc<Generation>>,
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
 }
 
 /// What handle, writer and readers share.
@@ -223,6 +232,12 @@ impl Disk {
         self.shared.current.load(Ordering::Relaxed)
     }
 
+    /// Bytes that it may take.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.shared.generation_bytes.saturating_mul(2)
+    }
+
     /// Whether something may be on disk for the key. No lock, no wait.
     #[must_use]
     pub fn presence(&self, key: &Key) -> Presence {
@@ -251,10 +266,11 @@ impl Disk {
         })
     }
 
-    /// Queues a response to be written; false when it is skipped.
-    pub fn put(&self, key: &Key, entry: &Arc<Entry>) -> bool {
+    /// Queues a response to be written; false when it is skipped. `as_of` is a moment: no purge up to it has
+    /// left anything of the response undone.
+    pub fn put(&self, key: &Key, entry: &Arc<Entry>, as_of: u64) -> bool {
         entry.in_generation(self.generation().max(1));
-        let taken = self.shared.queue.write(Write::Entry(Box::new(key.clone()), Arc::clone(entry)));
+        let taken = self.shared.queue.write(Write::Entry(Box::new(key.clone()), Arc::clone(entry), as_of));
         if !taken {
             CacheStats::add(&self.shared.stats.disk_writes_skipped);
         }
@@ -279,14 +295,25 @@ impl Disk {
         possible.then(|| {
             let (done, wait) = oneshot::channel();
             self.shared.queue.order(Order::RemovePlace(place, done));
-            acknowledged(wait, REMOVE_DEADLINE)
+            async { acknowledged(wait, REMOVE_DEADLINE).await.is_some() }
         })
     }
 
-    /// Keeps what the rule covers from answering. The future says whether that became durable in time.
-    pub async fn purge(&self, rule: Rule) -> bool {
+    /// Carries a purge out, which is about one `place` or about several. `outdated` are further records that
+    /// must not answer. The records that it touched, as far as they are known; nothing when that did not
+    /// become durable in time.
+    pub async fn purge(
+        &self,
+        issued: &Arc<Issued>,
+        place: Option<u64>,
+        outdated: Vec<DiskKey>,
+    ) -> Option<Vec<DiskKey>> {
         let (done, wait) = oneshot::channel();
-        self.shared.queue.order(Order::Purge(rule, done));
+        let issued = Arc::clone(issued);
+        self.shared.queue.order(match place {
+            Some(place) => Order::PurgePlace(place, issued, done),
+            None => Order::Purge(issued, outdated, done),
+        });
         acknowledged(wait, PURGE_DEADLINE).await
     }
 
@@ -323,14 +350,14 @@ impl Drop for Disk {
     }
 }
 
-async fn acknowledged(wait: oneshot::Receiver<()>, limit: Duration) -> bool {
-    matches!(tokio::time::timeout(limit, wait).await, Ok(Ok(())))
+async fn acknowledged(wait: oneshot::Receiver<Vec<DiskKey>>, limit: Duration) -> Option<Vec<DiskKey>> {
+    tokio::time::timeout(limit, wait).await.ok()?.ok()
 }
 
 /// Makes and locks the folder and reads its small file; what another format or damage left is given up.
 fn prepare(dir: &Path) -> Result<(Lock, Meta, Vec<Diagnostic>), Box<Diagnostic>> {
     let no = |what: &str, error: std::io::Error| Box::new(unavailable(dir, &format!("{what}: {error}")));
-    std::fs::create_dir_all(dir).map_err(|e| no("it cannot be made", e))?;
+    make_folder(dir).map_err(|e| no("it cannot be made", e))?;
     let lock = Lock::take(dir).map_err(|unlocked| match unlocked {
         Unlocked::Io(error) => no("it cannot be locked", error),
         Unlocked::Taken(owner) => {
@@ -359,6 +386,11 @@ fn prepare(dir: &Path) -> Result<(Lock, Meta, Vec<Diagnostic>), Box<Diagnostic>>
     meta.opened += 1;
     meta.write(dir).map_err(|e| no("it cannot be written", e))?;
     Ok((lock, meta, diagnostics))
+}
+
+/// Makes the folder for its owner alone: what is stored was meant for callers who showed a credential.
+fn make_folder(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 fn unavailable(dir: &Path, why: &str) -> Diagnostic {

@@ -11,15 +11,28 @@ use crate::cache::{
     CacheStats,
     entry::{Entry, MAX_VARIANTS, Stored},
     key::Key,
+    purge::{self, Facts, Fate},
     store::StoreError,
 };
 
 impl Writer {
-    pub(super) fn write(&mut self, key: &Key, entry: &Entry) -> Result<(), StoreError> {
-        let purged = self.meta.rules.iter().any(|rule| rule.covers(key.as_bytes(), entry.since));
-        if purged || !self.shared.epochs.valid(key.place, entry.since) {
+    /// Writes a response as purges left it. `as_of`: see [`Write::Entry`](super::queue::Write::Entry).
+    pub(super) fn write(&mut self, key: &Key, entry: &Entry, as_of: u64) -> Result<(), StoreError> {
+        if !self.shared.epochs.valid(key.place, entry.since) {
             return Ok(());
         }
+        let softened = match self.fate(key.as_bytes(), entry) {
+            Fate::Kept => None,
+            Fate::Stale(at_ms) => Some(entry.softened(at_ms)),
+            // What it was to replace is older still.
+            Fate::Gone => return self.remove(&disk_key(key, &entry.vary)),
+        };
+        // Looked at last: a purge that was forgotten meanwhile may have been about it.
+        if self.shared.epochs.purges.horizon() > as_of {
+            CacheStats::add(&self.shared.stats.disk_writes_skipped);
+            return Ok(());
+        }
+        let entry = softened.as_ref().unwrap_or(entry);
         let name = disk_key(key, &entry.vary);
         if !entry.vary.is_empty() {
             self.make_room(key, &name)?;
@@ -54,6 +67,7 @@ impl Writer {
                 current.bodies.write(name, bytes).map_err(failed)?;
                 Ok(Some(record))
             }
+            Stored::Parts(_) => Ok(None),
             Stored::File(file) => {
                 if file.generation != current.number {
                     let Some(older) = self.generations.iter().find(|g| g.number == file.generation) else {
@@ -75,9 +89,13 @@ impl Writer {
             return Ok(());
         }
         let Some((_, record)) = older.find(key, 1)?.pop() else { return Ok(()) };
-        let Some(decoded) = record::decode(&record, older.number, self.shared.seed) else { return Ok(()) };
-        if self.meta.rules.iter().any(|rule| rule.covers(&decoded.key, decoded.entry.since)) {
+        let Some(mut decoded) = record::decode(&record, older.number, self.shared.seed) else {
             return Ok(());
+        };
+        match self.fate(&decoded.key, &decoded.entry) {
+            Fate::Kept => {}
+            Fate::Stale(at_ms) => decoded.entry.soften(at_ms),
+            Fate::Gone => return Ok(()),
         }
         let Some(record) = self.place(&decoded.key, &decoded.entry)? else { return Ok(()) };
         self.put(key, &record)
@@ -90,6 +108,14 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// What purges leave of a response: those that hold on disk, and those on their way there.
+    pub(super) fn fate(&self, key: &[u8], entry: &Entry) -> Fate {
+        let facts = Facts::new(key, &entry.headers);
+        let recent = self.shared.epochs.purges.all();
+        let rules = self.meta.rules.iter().chain(recent.iter().map(|issued| &issued.rule));
+        purge::fate(rules.map(|rule| &**rule), &facts, entry.since)
     }
 
     fn put(&mut self, key: &DiskKey, record: &[u8]) -> Result<(), StoreError> {

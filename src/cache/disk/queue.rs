@@ -2,18 +2,18 @@
 //! too many.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
 
 use tokio::sync::oneshot;
 
-use super::{generation::DiskKey, meta::Rule};
+use super::generation::DiskKey;
 use crate::cache::{
     entry::{Entry, Stored},
-    invalidate::{Purge, Scope},
     key::Key,
+    recent::Issued,
 };
 
 const MAX_WRITES: usize = 4096;
@@ -21,27 +21,46 @@ const MAX_WRITES: usize = 4096;
 /// Bytes of bodies that wait to be written.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// More orders than this become one purge of everything.
-const MAX_ORDERS: usize = 100_000;
+/// More orders than this become one of everything.
+pub const MAX_ORDERS: usize = 100_000;
 
 /// Writes that are handed out at once, so that orders wait for no more.
 const BATCH: usize = 64;
 
 /// A write that may be skipped.
 pub enum Write {
-    Entry(Box<Key>, Arc<Entry>),
+    /// No purge up to the moment has left anything of it undone; those after it are still to be looked at.
+    Entry(Box<Key>, Arc<Entry>, u64),
     /// Copies a record of the older generation that is still asked for into the current one.
     Promote(DiskKey),
     /// Removes one record; its place in the row matters, since it may follow a write of the same.
     Remove(DiskKey),
 }
 
-/// A change that must be made.
+/// What an order did, once it is durable: the records that it touched, as far as they are known.
+pub type Done = oneshot::Sender<Vec<DiskKey>>;
+
+/// A change that must be made; acknowledged when it is durable.
 pub enum Order {
-    /// Acknowledged when it is durable.
-    RemovePlace(u64, oneshot::Sender<()>),
-    /// Acknowledged when it is durable.
-    Purge(Rule, oneshot::Sender<()>),
+    RemovePlace(u64, Done),
+    /// A purge that is about one place: carried out there at once.
+    PurgePlace(u64, Arc<Issued>, Done),
+    /// Any other purge: a rule for all that is read from now on. These records go at once.
+    Purge(Arc<Issued>, Vec<DiskKey>, Done),
+    /// Too many others, among them removals of these places. Nobody waits for it.
+    Everything(Vec<u64>),
+}
+
+impl Order {
+    /// One order in the place of too many.
+    pub fn instead_of(orders: Vec<Self>) -> Self {
+        let places = orders.into_iter().flat_map(|order| match order {
+            Self::RemovePlace(place, _) => vec![place],
+            Self::Everything(places) => places,
+            Self::PurgePlace(..) | Self::Purge(..) => Vec::new(),
+        });
+        Self::Everything(places.collect())
+    }
 }
 
 /// What the writer is woken for.
@@ -65,6 +84,8 @@ pub struct Queue {
 #[derive(Default)]
 struct State {
     orders: Vec<Order>,
+    /// Places whose removal was ordered and does not hold yet, each with the number of orders.
+    leaving: HashMap<u64, u32>,
     writes: VecDeque<Write>,
     bytes: u64,
     bookmark: Option<String>,
@@ -93,10 +114,10 @@ impl Queue {
             return; // its acknowledgement is dropped, which says that it was not done
         }
         if state.orders.len() >= MAX_ORDERS {
-            let everything = Purge { host: None, scope: Scope::All };
-            let rule = Rule { before: u64::MAX, purge: everything };
-            state.orders.clear();
-            state.orders.push(Order::Purge(rule, oneshot::channel().0));
+            state.orders = vec![Order::instead_of(std::mem::take(&mut state.orders))];
+        }
+        if let Order::RemovePlace(place, _) = &order {
+            *state.leaving.entry(*place).or_default() += 1;
         }
         state.orders.push(order);
         self.filled.notify_one();
@@ -108,6 +129,21 @@ impl Queue {
         if !state.closed {
             state.bookmark = Some(text);
             self.filled.notify_one();
+        }
+    }
+
+    /// Whether the removal of a place was ordered and does not hold yet: what lies there is as good as gone.
+    #[must_use]
+    pub fn is_leaving(&self, place: u64) -> bool {
+        self.state().leaving.contains_key(&place)
+    }
+
+    /// Notes that one order to remove a place was carried out for good.
+    pub fn left(&self, place: u64) {
+        let leaving = &mut self.state().leaving;
+        match leaving.get_mut(&place) {
+            Some(orders) if *orders > 1 => *orders -= 1,
+            _ => drop(leaving.remove(&place)),
         }
     }
 
@@ -150,9 +186,9 @@ impl Queue {
 
 fn size(write: &Write) -> u64 {
     match write {
-        Write::Entry(_, entry) => match &entry.body {
+        Write::Entry(_, entry, _) => match &entry.body {
             Stored::Bytes(bytes) => bytes.len() as u64,
-            Stored::File(_) => 0,
+            Stored::File(_) | Stored::Parts(_) => 0,
         },
         Write::Promote(_) | Write::Remove(_) => 0,
     }
@@ -185,11 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn too_many_orders_become_a_purge_of_everything() {
+    fn too_many_orders_become_one_of_everything() {
         let queue = Queue::default();
         (0..=MAX_ORDERS).for_each(|_| queue.order(Order::RemovePlace(0, oneshot::channel().0)));
         let work = queue.take(Duration::ZERO);
-        assert!(matches!(&work.orders[0], Order::Purge(rule, _) if rule.purge.scope == Scope::All));
+        assert!(matches!(&work.orders[0], Order::Everything(places) if places.len() == MAX_ORDERS));
         assert_eq!(work.orders.len(), 2);
+    }
+
+    #[test]
+    fn a_place_is_leaving_until_all_orders_to_remove_it_hold() {
+        let queue = Queue::default();
+        (0..2).for_each(|_| queue.order(Order::RemovePlace(7, oneshot::channel().0)));
+        queue.take(Duration::ZERO);
+        assert!(queue.is_leaving(7) && !queue.is_leaving(8));
+        queue.left(7);
+        assert!(queue.is_leaving(7));
+        queue.left(7);
+        assert!(!queue.is_leaving(7));
     }
 }

@@ -14,16 +14,19 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    BodyFile, Late, Shared,
+    BodyFile, Late, Live, Shared,
     bodies::{BLOCK, Bodies},
-    generation,
+    generation::{self, DiskKey},
+    listing::{self, Chunk},
     queue::Write,
-    record,
+    record::{self, Decoded},
 };
 use crate::cache::{
     CacheStats,
     entry::{Entry, MAX_VARIANTS},
     key::Key,
+    purge::{self, Facts, Fate},
+    recent::Issued,
     store::StoreError,
 };
 
@@ -49,6 +52,7 @@ pub enum Opened {
 enum Job {
     Find { key: Box<Key>, since: u64, reply: oneshot::Sender<Result<Vec<Entry>, Late>> },
     Open { file: BodyFile, whole: u64, reply: oneshot::Sender<Result<Opened, Late>> },
+    List { after: DiskKey, limit: usize, reply: oneshot::Sender<Result<Chunk, Late>> },
     Blocks { open: OpenFile, first: u64, count: u64, reply: oneshot::Sender<io::Result<Bytes>> },
 }
 
@@ -83,6 +87,13 @@ impl Readers {
         wait(answer, limit).await?
     }
 
+    /// The records behind one key, in order: see [`listing`].
+    pub async fn list(&self, after: DiskKey, max: usize, limit: Duration) -> Result<Chunk, Late> {
+        let (reply, answer) = oneshot::channel();
+        self.send(0, Job::List { after, limit: max, reply })?;
+        wait(answer, limit).await?
+    }
+
     /// The content of some blocks of a body.
     pub async fn blocks(&self, open: OpenFile, first: u64, count: u64, limit: Duration) -> io::Result<Bytes> {
         let (reply, answer) = oneshot::channel();
@@ -106,18 +117,11 @@ async fn wait<T>(answer: oneshot::Receiver<T>, limit: Duration) -> Result<T, Lat
 /// Does one job. A panic of the index is an error of the disk tier, not the end of the thread.
 fn run(shared: &Shared, job: Job) {
     let outcome = catch_unwind(AssertUnwindSafe(|| match job {
-        Job::Find { key, since, reply } => {
-            if reply.is_closed() {
-                return Ok(()); // no one waits any more
-            }
-            let found = find(shared, &key, since);
-            let (answer, outcome) = match found {
-                Ok(entries) => (Ok(entries), Ok(())),
-                Err(error) => (Err(Late::Late), Err(error)),
-            };
-            let _ = reply.send(answer);
-            outcome
-        }
+        // Of what no one waits for any more nothing is done.
+        Job::Find { reply, .. } if reply.is_closed() => Ok(()),
+        Job::List { reply, .. } if reply.is_closed() => Ok(()),
+        Job::Find { key, since, reply } => answer(reply, find(shared, &key, since)),
+        Job::List { after, limit, reply } => answer(reply, listing::chunk(shared, &after, limit)),
         Job::Open { file, whole, reply } => {
             let _ = reply.send(open(shared, file, whole));
             Ok(())
@@ -138,27 +142,45 @@ fn run(shared: &Shared, job: Job) {
     }
 }
 
+fn answer<T>(
+    reply: oneshot::Sender<Result<T, Late>>,
+    found: Result<T, StoreError>,
+) -> Result<(), StoreError> {
+    let (answer, outcome) = match found {
+        Ok(found) => (Ok(found), Ok(())),
+        Err(error) => (Err(Late::Late), Err(error)),
+    };
+    let _ = reply.send(answer);
+    outcome
+}
+
 /// All responses of a key.
 fn find(shared: &Shared, key: &Key, since: u64) -> Result<Vec<Entry>, StoreError> {
-    let live = shared.live.load_full();
+    let judge = Judge::now(shared);
+    if shared.queue.is_leaving(key.place) {
+        return Ok(Vec::new());
+    }
+    let live = &judge.live;
     let prefix = generation::prefix(key);
-    let mut found: Vec<(Vec<u8>, Entry)> = Vec::new();
+    let mut found = Vec::new();
+    // Newest first: what an older generation has of the same name is out of date, also where the newer is gone.
+    let mut seen: Vec<Vec<u8>> = Vec::new();
     for (i, generation) in live.generations.iter().enumerate() {
         if !generation.may_hold(key) {
             continue;
         }
         for (name, value) in generation.find(&prefix, MAX_VARIANTS)? {
-            if found.iter().any(|(known, _)| *known == name) {
+            let Ok(disk_key) = <DiskKey>::try_from(&name[..]) else { continue };
+            if seen.contains(&name) {
                 continue;
             }
-            let Ok(disk_key) = <[u8; 32]>::try_from(&name[..]) else { continue };
+            seen.push(name);
             let Some(mut decoded) = record::decode(&value, generation.number, shared.seed) else {
                 CacheStats::add(&shared.stats.disk_corrupt);
                 shared.queue.write(Write::Remove(disk_key));
                 continue;
             };
-            let purged = live.rules.iter().any(|rule| rule.covers(&decoded.key, decoded.entry.since));
-            if purged || decoded.key != key.as_bytes() {
+            if decoded.key != key.as_bytes() || !judge.spares(&mut decoded) {
                 continue;
             }
             if i > 0 {
@@ -166,10 +188,38 @@ fn find(shared: &Shared, key: &Key, since: u64) -> Result<Vec<Entry>, StoreError
             }
             decoded.entry.since = since;
             decoded.entry.in_generation(generation.number);
-            found.push((name, decoded.entry));
+            found.push(decoded.entry);
         }
     }
-    Ok(found.into_iter().map(|(_, entry)| entry).collect())
+    Ok(found)
+}
+
+/// What is on disk at one moment, with the purges that it is under.
+pub(super) struct Judge {
+    pub live: Arc<Live>,
+    recent: Arc<Vec<Arc<Issued>>>,
+}
+
+impl Judge {
+    pub fn now(shared: &Shared) -> Self {
+        // In this order: a purge leaves the first list only after it is in the second.
+        let recent = shared.epochs.purges.all();
+        Self { live: shared.live.load_full(), recent }
+    }
+
+    /// Whether purges leave something of a record; it is made stale where they say so.
+    pub fn spares(&self, decoded: &mut Decoded) -> bool {
+        let facts = Facts::new(&decoded.key, &decoded.entry.headers);
+        let rules = self.live.rules.iter().chain(self.recent.iter().map(|issued| &issued.rule));
+        match purge::fate(rules.map(|rule| &**rule), &facts, decoded.entry.since) {
+            Fate::Kept => true,
+            Fate::Stale(at_ms) => {
+                decoded.entry.soften(at_ms);
+                true
+            }
+            Fate::Gone => false,
+        }
+    }
 }
 
 fn open(shared: &Shared, wanted: BodyFile, whole: u64) -> Result<Opened, Late> {

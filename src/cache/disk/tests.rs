@@ -2,10 +2,11 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Instant,
@@ -17,8 +18,9 @@ use http::{Method, StatusCode};
 use super::*;
 use crate::cache::{
     Cache, CacheReport, Inner, Lookup, Miss, Purge, Scope, memory,
+    purge::Fate,
     store::{Record, Store, StoreError, StoreStats},
-    tests::{Ask, NOW, body, fill, map},
+    tests::{Ask, NOW, body, fill, map, said},
 };
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=600");
@@ -53,7 +55,7 @@ async fn stored(cache: &Cache, path: &str) -> Option<(Bytes, String)> {
     match cache.lookup(&ask.request()).await {
         Lookup::Fresh(hit) => {
             let response = hit.respond(&ask.request());
-            let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+            let status = said(response.headers()).to_owned();
             Some((body(response).await, status))
         }
         _ => None,
@@ -164,7 +166,7 @@ async fn what_was_invalidated_or_purged_does_not_come_back_from_either_generatio
         assert!(i < 500);
     }
     cache.invalidate(&Ask::get("/put").method(Method::PUT).request(), StatusCode::OK, &map(&[])).await;
-    let purge = |host: Option<&str>, scope| cache.purge(Purge { host: host.map(str::to_owned), scope });
+    let purge = |host: Option<&str>, scope| cache.apply(Purge::hard(host, scope));
     purge(None, Scope::Prefix("/prefix".to_owned())).await.unwrap();
     purge(Some("a.test"), Scope::Path("/exact".to_owned())).await.unwrap();
     // No orderly end: what was acknowledged must hold without one.
@@ -176,7 +178,7 @@ async fn what_was_invalidated_or_purged_does_not_come_back_from_either_generatio
         let found = stored(&cache, path).await.map(|(body, _)| body);
         assert_eq!(found.is_some(), path == "/kept", "{path}");
     }
-    cache.purge(Purge { host: None, scope: Scope::All }).await.unwrap();
+    cache.apply(Purge::everything()).await.unwrap();
     assert!(stored(&cache, "/kept").await.is_none());
     close(cache);
     let cache = open(copy.path());
@@ -383,7 +385,9 @@ async fn a_damaged_body_is_a_miss_and_is_forgotten() {
 async fn a_folder_that_is_taken_away_costs_hits_only_and_is_made_again() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("cache");
+    let mode = || fs::metadata(&folder).unwrap().permissions().mode() & 0o777;
     let cache = open(&folder);
+    assert_eq!(mode(), 0o700, "for its owner alone");
     fill(&cache, &Ask::get("/a"), 200, &[FRESH], b"a").unwrap();
     until(&cache, |stats| stats.disk_entries == 1).await;
     fs::remove_dir_all(&folder).unwrap();
@@ -392,6 +396,7 @@ async fn a_folder_that_is_taken_away_costs_hits_only_and_is_made_again() {
     assert!(!cache.stats().disk_problem.is_empty());
     assert_eq!(stored(&cache, "/b").await.unwrap().0, "b");
     until(&cache, |stats| stats.disk_ok).await;
+    assert_eq!(mode(), 0o700, "the new one too");
     fill(&cache, &Ask::get("/c"), 200, &[FRESH], b"c").unwrap();
     close(cache);
     let cache = open(&folder);
@@ -417,6 +422,12 @@ impl Store for Faulty {
         assert!(!self.0.panic_reads.load(Ordering::Relaxed), "told to");
         let records = self.0.records.lock().unwrap();
         let found = records.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        Ok(found.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn after(&self, key: &[u8], limit: usize) -> Result<Vec<Record>, StoreError> {
+        let records = self.0.records.lock().unwrap();
+        let found = records.range::<[u8], _>((std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded));
         Ok(found.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
@@ -460,7 +471,9 @@ fn faulty(dir: &Path) -> (Cache, Arc<Faults>) {
         stats,
         max_object_bytes: 1 << 20,
         budget: AtomicU64::new(1 << 30),
-        flights: Arc::new(crate::cache::collapse::Flights::new()),
+        flights: Arc::default(),
+        has_parts: AtomicBool::new(false),
+        outbox: OnceLock::new(),
     };
     (Cache { inner: Arc::new(inner) }, faults)
 }
@@ -510,7 +523,7 @@ async fn a_slow_or_panicking_index_is_a_miss_within_the_deadline() {
     let (cache, faults) = faulty(dir.path());
     fill(&cache, &Ask::get("/a"), 200, &[FRESH], b"a").unwrap();
     until(&cache, |stats| stats.disk_entries == 1).await;
-    cache.inner.memory.purge(|_| true);
+    cache.inner.memory.purge(|_, _| Fate::Gone);
     faults.read_ms.store(1500, Ordering::Relaxed);
     let start = Instant::now();
     assert!(matches!(cache.lookup(&Ask::get("/a").request()).await, Lookup::Miss(Miss::Disk)));

@@ -12,13 +12,18 @@ use std::{
 };
 
 use super::{
-    Live, Lock, Meta, Rule, Shared, damaged,
-    generation::Generation,
-    queue::{Order, Work, Write},
+    Live, Lock, Meta, Shared, damaged,
+    generation::{DiskKey, Generation},
+    queue::{MAX_ORDERS, Order, Work, Write},
     recovery,
+    sweep::Sweep,
 };
 use crate::{
-    cache::{CacheStats, invalidate::Scope, store::StoreError},
+    cache::{
+        CacheStats,
+        purge::{Purge, Rule},
+        store::StoreError,
+    },
     diagnostic::Diagnostic,
 };
 
@@ -48,6 +53,7 @@ pub fn start(
         unflushed: Vec::new(),
         bookmark: None,
         dirty_since: None,
+        sweep: None,
         failures: 0,
         closed: None,
     };
@@ -57,16 +63,18 @@ pub fn start(
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     lock: Lock,
+    /// Written where rules were added, before what depends on them is acknowledged.
     pub(super) meta: Meta,
     /// The current one, then the older one; none while the tier is closed.
     pub(super) generations: Vec<Arc<Generation>>,
     /// Orders that are still to be carried out.
     waiting: Vec<Order>,
-    /// Orders that were carried out and are not durable yet: an error puts them back.
-    unflushed: Vec<Order>,
+    /// Orders that were carried out and are not durable yet, with what they touched: an error puts them back.
+    unflushed: Vec<(Order, Vec<DiskKey>)>,
     /// Kept when all of these orders are durable.
     bookmark: Option<String>,
     pub(super) dirty_since: Option<Instant>,
+    pub(super) sweep: Option<Sweep>,
     /// Errors in a row, without a successful flush between.
     failures: u32,
     closed: Option<Closed>,
@@ -106,6 +114,9 @@ impl Writer {
     fn turn(&mut self, work: Work) {
         self.waiting.extend(work.orders);
         self.bookmark = work.bookmark.or(self.bookmark.take());
+        if self.waiting.len() > MAX_ORDERS {
+            self.waiting = vec![Order::instead_of(std::mem::take(&mut self.waiting))];
+        }
         if let Some(why) = work.failed {
             self.close_after(&why);
         }
@@ -126,19 +137,22 @@ impl Writer {
     }
 
     fn change(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let mut urgent = self.bookmark.is_some();
-        while let Some(order) = self.waiting.pop() {
-            urgent = true;
-            let outcome = self.carry_out(&order);
-            self.unflushed.push(order);
-            outcome?;
+        let urgent = !self.waiting.is_empty();
+        self.carry_out_all()?;
+        if self.bookmark.is_some() {
+            // The next flush will do: after a crash, one that is older only leads over more of the same way.
+            self.dirty_since.get_or_insert_with(Instant::now);
         }
+        let idle = writes.is_empty();
         for write in writes {
             match write {
-                Write::Entry(key, entry) => self.write(&key, &entry)?,
+                Write::Entry(key, entry, as_of) => self.write(&key, &entry, as_of)?,
                 Write::Promote(key) => self.promote(&key)?,
                 Write::Remove(key) => self.remove(&key)?,
             }
+        }
+        if idle {
+            self.sweep_on()?;
         }
         let due = self.dirty_since.is_some_and(|since| since.elapsed() >= FLUSH_EVERY);
         let full = self.generations[0].bytes() >= self.shared.generation_bytes;
@@ -148,26 +162,55 @@ impl Writer {
         Ok(())
     }
 
-    fn carry_out(&mut self, order: &Order) -> Result<(), StoreError> {
+    /// Carries out what waits. Rules are written once for all of them.
+    fn carry_out_all(&mut self) -> Result<(), StoreError> {
+        let mut ruled = false;
+        while let Some(order) = self.waiting.pop() {
+            ruled |= matches!(order, Order::Purge(..) | Order::Everything(_));
+            let outcome = self.carry_out(&order);
+            let touched = outcome.as_ref().cloned().unwrap_or_default();
+            self.unflushed.push((order, touched));
+            outcome?;
+            self.dirty_since.get_or_insert_with(Instant::now);
+        }
+        if ruled {
+            self.write_meta()?;
+            if self.meta.rules.first().is_some_and(|rule| self.ends_with(rule)) {
+                self.start_empty()?;
+            }
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, order: &Order) -> Result<Vec<DiskKey>, StoreError> {
         match order {
             Order::RemovePlace(place, _) => {
                 for generation in &self.generations {
                     generation.remove_place(*place)?;
                 }
             }
-            Order::Purge(rule, _) => {
-                // The queue's own rule, for too many orders, is about all that began until now.
-                let before = rule.before.min(self.shared.epochs.tick());
-                self.meta.add(Rule { before, ..rule.clone() });
-                self.meta.write(&self.shared.dir).map_err(|e| StoreError(format!("`meta`: {e}")))?;
-                if rule.purge.host.is_none() && rule.purge.scope == Scope::All {
-                    self.start_empty()?;
+            Order::PurgePlace(place, issued, _) => return self.purge_place(*place, &issued.rule),
+            Order::Purge(issued, outdated, _) => {
+                self.meta.add(Arc::clone(&issued.rule));
+                for name in outdated {
+                    self.remove(name)?;
                 }
-                self.publish();
+            }
+            Order::Everything(_) => {
+                self.meta.add(Arc::new(Rule::new(self.shared.epochs.tick(), Purge::everything())));
             }
         }
-        self.dirty_since.get_or_insert_with(Instant::now);
-        Ok(())
+        Ok(Vec::new())
+    }
+
+    /// Whether a rule leaves nothing of the generations that there are.
+    fn ends_with(&self, rule: &Rule) -> bool {
+        rule.purge.is_total() && self.generations[0].number < rule.before
+    }
+
+    pub(super) fn write_meta(&self) -> Result<(), StoreError> {
+        self.meta.write(&self.shared.dir).map_err(|e| StoreError(format!("`meta`: {e}")))
     }
 
     /// Makes all changes durable, acknowledges them, and turns the generation when it is full.
@@ -178,9 +221,28 @@ impl Writer {
         }
         self.dirty_since = None;
         self.failures = 0;
-        for order in self.unflushed.drain(..) {
-            let (Order::RemovePlace(_, done) | Order::Purge(_, done)) = order;
-            let _ = done.send(());
+        self.count();
+        for (order, touched) in self.unflushed.drain(..) {
+            let done = match order {
+                Order::RemovePlace(place, done) => {
+                    self.shared.queue.left(place);
+                    done
+                }
+                Order::PurgePlace(_, issued, done) | Order::Purge(issued, _, done) => {
+                    issued.holds_on_disk();
+                    if issued.rule.purge.is_total() {
+                        self.shared.epochs.purges.all_hold_on_disk(issued.rule.before);
+                    }
+                    done
+                }
+                Order::Everything(places) => {
+                    places.into_iter().for_each(|place| self.shared.queue.left(place));
+                    let before = self.meta.rules.first().map_or(0, |rule| rule.before);
+                    self.shared.epochs.purges.all_hold_on_disk(before);
+                    continue;
+                }
+            };
+            let _ = done.send(touched);
         }
         if let Some(text) = self.bookmark.take() {
             self.meta.bookmark = Some(text);
@@ -208,7 +270,7 @@ impl Writer {
         let (known, oldest) = (self.meta.rules.len(), self.generations[1].number);
         self.meta.forget_before(oldest);
         if self.meta.rules.len() != known {
-            self.meta.write(&self.shared.dir).map_err(|e| StoreError(format!("`meta`: {e}")))?;
+            self.write_meta()?;
         }
         Ok(())
     }
@@ -272,7 +334,8 @@ impl Writer {
         self.failures += 1;
         self.dirty_since = None;
         // What was not durable is carried out again.
-        self.waiting.append(&mut self.unflushed);
+        self.waiting.extend(self.unflushed.drain(..).map(|(order, _)| order));
+        self.sweep = None;
         let dropped = recovery::drop_apart(generations);
         self.closed = Some(Closed { until: Instant::now() + pause, dropped, numbers });
     }
@@ -323,7 +386,7 @@ impl Writer {
         if dir.join("lock").exists() && dir.join("meta").exists() {
             return Ok(());
         }
-        std::fs::create_dir_all(dir).map_err(|e| e.to_string())?;
+        super::make_folder(dir).map_err(|e| e.to_string())?;
         if !dir.join("lock").exists() {
             self.lock = Lock::take(dir).map_err(|e| format!("the folder cannot be locked: {e:?}"))?;
         }
@@ -343,7 +406,7 @@ impl Writer {
         let _ = recovery::drop_apart(generations).recv_timeout(Duration::from_secs(5));
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let current = self.generations.first().map_or(0, |generation| generation.number);
         let live = Live { generations: self.generations.clone(), rules: self.meta.rules.clone() };
         self.shared.live.store(Arc::new(live));
@@ -364,6 +427,8 @@ impl Writer {
     fn patience(&self) -> Duration {
         let until_flush = self.dirty_since.map(|since| FLUSH_EVERY.saturating_sub(since.elapsed()));
         let until_open = self.closed.as_ref().map(|c| c.until.saturating_duration_since(Instant::now()));
-        until_flush.or(until_open).unwrap_or(IDLE).min(IDLE)
+        let until_sweep = self.sweep.as_ref().filter(|_| self.closed.is_none()).map(Sweep::rest);
+        let all = [until_flush, until_open, until_sweep];
+        all.into_iter().flatten().min().unwrap_or(IDLE).min(IDLE)
     }
 }

@@ -5,10 +5,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{Inner, lock, message};
+use super::{
+    Inner, lock,
+    message::{self, News, Place},
+};
 use crate::{
     cache::{Purge, PurgeError, Purged},
     shared::{Away, Entry, Position, Read, State},
@@ -21,8 +24,20 @@ const LOOK: Duration = Duration::from_secs(1);
 const FIRST: Duration = Duration::from_secs(2);
 const LATER: Duration = Duration::from_millis(200);
 
-/// Who missed more than this purges everything: it is one look through what is stored instead of so many.
-const MAX_MISSED: u64 = 1000;
+/// Who missed more purges than this, or more changed paths, purges everything: it is one look through what is
+/// stored instead of so many.
+const MAX_PURGES: usize = 1000;
+const MAX_PLACES: usize = 100_000;
+
+/// Hosts whose messages were not understood that are told apart in the log.
+const MAX_STRANGE: usize = 64;
+
+/// What is to be carried out.
+#[derive(Default)]
+struct Task {
+    purges: Vec<Purge>,
+    places: Vec<Place>,
+}
 
 /// Follows the log as long as the process runs.
 pub(super) async fn follow(inner: Arc<Inner>) {
@@ -43,10 +58,11 @@ pub(super) async fn follow(inner: Arc<Inner>) {
 impl Inner {
     /// Carries out all that is in the log and was not yet.
     async fn catch_up(&self) -> Result<(), Away> {
-        let everything = message::write(&Purge::everything());
+        let everything = News::Purge(Purge::everything()).write();
         // What the log took by now, it must show by its end.
         let taken: Vec<String> =
             lock(&self.own).iter().filter(|own| own.taken).map(|own| own.mark.clone()).collect();
+        let (mut purges, mut places) = (0, 0);
         loop {
             let position = lock(&self.position).clone();
             let read = self.log.read(position.as_ref(), &everything).await?;
@@ -55,15 +71,16 @@ impl Inner {
             match read {
                 Read::Lost { why, tail } => self.lose(position.is_some(), why, tail, &taken).await,
                 Read::Next { entries, tail } => {
-                    let read_last = position.map_or(0, |position| position.sequence);
-                    let missed = tail.sequence.saturating_sub(read_last);
                     let Some(last) = entries.last() else { return self.write_again(&taken).await };
-                    if missed > MAX_MISSED {
-                        let why = "more was missed than is carried out one by one";
-                        self.lose(true, why, tail, &taken).await;
+                    let last = last.position.clone();
+                    let task = self.understand(entries);
+                    purges += task.purges.len();
+                    places += task.places.len();
+                    if purges > MAX_PURGES || places > MAX_PLACES {
+                        (purges, places) = (0, 0);
+                        self.lose(true, "more was missed than is carried out one by one", tail, &taken).await;
                     } else {
-                        let last = last.position.clone();
-                        self.carry_out(entries).await;
+                        self.carry_out(task).await;
                         self.reached(last);
                     }
                 }
@@ -83,24 +100,39 @@ impl Inner {
         Ok(())
     }
 
-    /// Carries out what other nodes wrote. Memory follows in their order; the disk confirms them together.
-    async fn carry_out(&self, entries: Vec<Entry>) {
+    /// What other nodes ask for in these entries.
+    fn understand(&self, entries: Vec<Entry>) -> Task {
         let foreign = entries.into_iter().filter(|e| !e.message.is_empty() && !self.is_held(&e.position));
-        let mut purges = Vec::new();
+        let mut task = Task::default();
         for entry in foreign {
-            let asked = message::read(&entry.message);
-            if !asked.understood {
-                let (sequence, purge) = (entry.position.sequence, &asked.purge);
-                tracing::warn!(
-                    sequence,
-                    "another node's purge is not understood, it may be newer: {} is purged",
-                    purge.host.as_ref().map_or("everything".to_owned(), |host| format!("all of `{host}`"))
-                );
+            let told = message::read(&entry.message);
+            match told.news {
+                News::Purge(purge) => {
+                    if !told.understood {
+                        self.wonder(entry.position.sequence, &purge);
+                    }
+                    self.applied.fetch_add(1, Ordering::Relaxed);
+                    task.purges.push(purge);
+                }
+                News::Changed(places) => {
+                    self.changed.fetch_add(places.len() as u64, Ordering::Relaxed);
+                    task.places.extend(places);
+                }
             }
-            purges.push(asked.purge);
         }
-        self.applied.fetch_add(purges.len() as u64, Ordering::Relaxed);
-        self.purge_all(purges).await;
+        task
+    }
+
+    /// Tells, once for what it leads to, that a message is not understood.
+    fn wonder(&self, sequence: u64, purge: &Purge) {
+        let mut strange = lock(&self.strange);
+        if strange.len() < MAX_STRANGE && strange.insert(purge.host.clone()) {
+            tracing::warn!(
+                sequence,
+                "another node's purge is not understood, it may be newer: {} is purged, now and each time",
+                purge.host.as_ref().map_or("everything".to_owned(), |host| format!("all of `{host}`"))
+            );
+        }
     }
 
     /// Purges everything, for nobody knows what was missed.
@@ -111,7 +143,7 @@ impl Inner {
         } else {
             tracing::info!("this node is new to the purges of others: everything is purged once");
         }
-        self.purge_all(vec![Purge::everything()]).await;
+        self.carry_out(Task { purges: vec![Purge::everything()], places: Vec::new() }).await;
         // They are not looked for behind the new position.
         lock(&self.own).retain(|own| !taken.contains(&own.mark));
         self.reached(tail);
@@ -138,16 +170,19 @@ impl Inner {
     }
 
     /// Purges memory, and waits for the disk a while: one that does not confirm must not keep the next purges
-    /// from memory.
-    async fn purge_all(&self, purges: Vec<Purge>) {
-        if purges.is_empty() {
+    /// from memory. What the disk has not confirmed is ordered: the bookmark comes behind it.
+    async fn carry_out(&self, task: Task) {
+        if task.purges.is_empty() && task.places.is_empty() {
             return;
         }
         // At first what lies on disk is all there is, and nothing is served yet.
         let patience = if *self.settled.borrow() { LATER } else { FIRST };
         let (cache, runtime) = (self.cache.clone(), Handle::current());
         let work = move || {
-            let all = async move { join_all(purges.into_iter().map(|purge| cache.purge(purge))).await };
+            let all = async move {
+                let purges = join_all(task.purges.into_iter().map(|purge| cache.apply(purge)));
+                join(cache.invalidate_places(&task.places), purges).await.1
+            };
             let mut all = Box::pin(all);
             let done = runtime.block_on(async { timeout(patience, &mut all).await });
             match done {

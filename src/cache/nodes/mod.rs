@@ -2,27 +2,35 @@
 //!
 //! A purge is carried out here, then appended. Every node follows the log, carries out what others wrote, and
 //! remembers in its cache's folder how far it got ([`Cache::bookmark`](super::Cache::bookmark)): one that was
-//! away goes on from there. Where the log cannot tell what was missed, everything is purged. What unsafe
-//! methods invalidate stays on the node that served them: it would fill the log with every write of the API.
+//! away goes on from there. Where the log cannot tell what was missed, everything is purged. The paths that unsafe
+//! methods change go the same way, many at once and behind the answers ([`outbox`]).
 //!
-//! Without Redis, or while it is away, a purge is of this node alone, and its caller is told.
+//! Without Redis a purge is of this node alone. While it is away, that is so too, and the caller is told; the purge
+//! waits here to be passed on. A node that starts while it is away cannot know what was purged meanwhile: all that
+//! it has counts as stale ([`Nodes::doubt`]), so that the upstream is asked before any of it is used.
 
 mod follow;
 mod message;
+pub mod outbox;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{Cache, Purge, PurgeError, Purged};
-use crate::shared::{Away, Log, Position, Redis, State, Status};
+use crate::{
+    exchange::now_ms,
+    shared::{Away, Log, Position, Redis, State, Status},
+};
+use message::News;
+use outbox::Outbox;
 
 /// Own messages that the log has not shown yet.
 const MAX_OWN: usize = 1024;
@@ -41,13 +49,18 @@ struct Inner {
     /// The last entry that was carried out.
     position: Mutex<Option<Position>>,
     own: Mutex<VecDeque<Own>>,
+    outbox: Arc<Outbox>,
     /// The last entry of the log that was seen.
     tail: AtomicU64,
     /// Whether the log was read to its end since the start, or there is none to read.
     settled: watch::Sender<bool>,
     problem: Mutex<String>,
+    /// What was purged because a message was not understood: a host, or everything.
+    strange: Mutex<HashSet<Option<String>>>,
     applied: AtomicU64,
+    changed: AtomicU64,
     missed: AtomicU64,
+    doubted: AtomicU64,
     unspread: AtomicU64,
 }
 
@@ -76,8 +89,17 @@ pub enum Reach {
     Alone,
     /// Here and in the log, under this number: nodes that are up follow within moments, others when they return.
     Everywhere(u64),
-    /// Here alone, though others may exist; why.
+    /// Here alone, though others may exist; why. It waits here to be passed on.
     HereOnly(String),
+}
+
+/// What whoever purged is told when the purge holds here alone.
+#[must_use]
+pub fn incomplete(why: &str) -> String {
+    format!(
+        "other nodes may still serve what was purged here: {why}; it is passed on when Redis is back, if this \
+         gateway still runs then: purge again to be sure"
+    )
 }
 
 /// How far this node is, and what it did.
@@ -89,10 +111,16 @@ pub struct Progress {
     pub tail: Option<u64>,
     /// Purges of other nodes that were carried out here.
     pub applied: u64,
+    /// Paths that unsafe methods changed on other nodes, made invalid here.
+    pub changed: u64,
     /// How often everything was purged, for nobody knew what had been missed.
     pub missed: u64,
-    /// Purges of this node that did not get into the log.
+    /// How often everything was made stale, for it was not known yet what had been missed.
+    pub doubted: u64,
+    /// Purges of this node that did not get into the log at once.
     pub unspread: u64,
+    /// Purges and changed paths that wait here for the log.
+    pub waiting: u64,
     /// Why the log cannot be read; empty when it can.
     pub problem: String,
 }
@@ -110,8 +138,11 @@ impl Nodes {
     #[must_use]
     pub fn start(cache: Cache, redis: Redis, runtime: Handle) -> Self {
         let position = cache.bookmark().and_then(|text| text.parse().ok());
+        let outbox = Arc::new(Outbox::default());
+        cache.tell(Arc::clone(&outbox));
         let inner = Arc::new(Inner {
             cache,
+            outbox,
             log: Log::new(redis, "purges"),
             runtime: runtime.clone(),
             position: Mutex::new(position),
@@ -119,11 +150,15 @@ impl Nodes {
             tail: AtomicU64::new(0),
             settled: watch::Sender::new(false),
             problem: Mutex::default(),
+            strange: Mutex::default(),
             applied: AtomicU64::new(0),
+            changed: AtomicU64::new(0),
             missed: AtomicU64::new(0),
+            doubted: AtomicU64::new(0),
             unspread: AtomicU64::new(0),
         });
         runtime.spawn(follow::follow(Arc::clone(&inner)));
+        runtime.spawn(outbox::send(Arc::clone(&inner)));
         Self { inner }
     }
 
@@ -140,26 +175,62 @@ impl Nodes {
         task.await.unwrap_or(Err(PurgeError))
     }
 
-    /// Waits until what was missed is carried out, until Redis is known to be away, or for `limit`. Whether
-    /// nothing is missing now.
-    pub async fn settled(&self, limit: Duration) -> bool {
+    /// Waits until what was missed is carried out: for `connect` until Redis is there, then for at most `read`.
+    /// Whether nothing is missing now. Where no Redis is configured, it never is.
+    pub async fn settled(&self, connect: Duration, read: Duration) -> bool {
         let mut settled = self.inner.settled.subscribe();
         let mut news = self.inner.log.news();
-        let done = async {
-            loop {
-                if *settled.borrow_and_update() {
-                    return true;
-                }
-                if matches!(self.inner.log.status().state, State::Down | State::Off) {
-                    return false;
-                }
+        let (start, mut is_settled) = (Instant::now(), false);
+        loop {
+            is_settled |= *settled.borrow_and_update();
+            let limit = match self.inner.log.status().state {
+                State::Up if !is_settled => connect + read,
+                State::Connecting | State::Down if !is_settled => connect,
+                _ => return is_settled,
+            };
+            let left = limit.saturating_sub(start.elapsed());
+            let change = async {
                 tokio::select! {
                     _ = settled.changed() => {}
                     _ = news.changed() => {}
                 }
+            };
+            if timeout(left, change).await.is_err() {
+                return *self.inner.settled.borrow();
+            }
+        }
+    }
+
+    /// Whether the disk holds, or may hold, what an earlier process stored.
+    #[must_use]
+    pub fn has_old(&self) -> bool {
+        let report = self.inner.cache.stats();
+        report.disk_entries > 0 || !report.disk_ok
+    }
+
+    /// Makes all that is stored stale, since others may have purged some of it: the upstream is asked before it
+    /// is used. What they purged goes when the log can be read.
+    pub async fn doubt(&self) {
+        self.inner.doubted.fetch_add(1, Ordering::Relaxed);
+        if self.inner.cache.apply(Purge::everything().softly(now_ms())).await.is_err() {
+            tracing::warn!("the disk did not confirm in time that what is stored counts as stale");
+        }
+    }
+
+    /// Sends what waits, for at most `limit`; what does not get through is lost to other nodes.
+    pub async fn close(&self, limit: Duration) {
+        let inner = &self.inner;
+        let all = async {
+            while let Some((news, held)) = inner.outbox.take() {
+                if let Err(why) = inner.append(news.write(), held).await {
+                    tracing::warn!("what changed here last was not told to other nodes: {why}");
+                    return;
+                }
             }
         };
-        tokio::time::timeout(limit, done).await.unwrap_or(false)
+        if timeout(limit, all).await.is_err() {
+            tracing::warn!("what changed here last was not told to other nodes in time");
+        }
     }
 
     /// How the connection to Redis is.
@@ -176,8 +247,11 @@ impl Nodes {
             sequence: lock(&inner.position).as_ref().map(|position| position.sequence),
             tail: (tail > 0).then_some(tail),
             applied: inner.applied.load(Ordering::Relaxed),
+            changed: inner.changed.load(Ordering::Relaxed),
             missed: inner.missed.load(Ordering::Relaxed),
+            doubted: inner.doubted.load(Ordering::Relaxed),
             unspread: inner.unspread.load(Ordering::Relaxed),
+            waiting: inner.outbox.len() as u64,
             problem: lock(&inner.problem).clone(),
         }
     }
@@ -185,16 +259,19 @@ impl Nodes {
 
 impl Inner {
     async fn purge(&self, purge: Purge) -> Result<Spread, PurgeError> {
-        let message = message::write(&purge);
-        let purged = self.cache.purge(purge).await;
+        let purged = self.cache.apply(purge.clone()).await;
         if self.log.status().state == State::Off {
             return purged.map(|purged| Spread { purged, reach: Reach::Alone });
         }
-        let reach = match self.append(message, purged.is_ok()).await {
+        let news = News::Purge(purge);
+        let reach = match self.append(news.write(), purged.is_ok()).await {
             Ok(sequence) => Reach::Everywhere(sequence),
             Err(why) => {
                 self.unspread.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!("a purge reached this node alone: {why}");
+                tracing::warn!("a purge reached this node alone and waits to be passed on: {why}");
+                if let News::Purge(purge) = news {
+                    self.outbox.purge(purge, purged.is_ok());
+                }
                 Reach::HereOnly(why.0)
             }
         };

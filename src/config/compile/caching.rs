@@ -1,17 +1,75 @@
-//! What tells answers of an operation apart: its declared parameters, as the cache's key takes them.
+//! How a route is cached: what the configuration says, and what the description tells answers apart by.
+
+use std::time::Duration;
 
 use http::HeaderName;
 use serde_json::Value;
 
 use super::security::Secrets;
 use crate::{
-    cache::{Absent, DeclaredQuery, Param, RouteCacheOptions},
+    cache::{
+        Absent, DeclaredQuery, Param, RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery,
+    },
+    config::{
+        Switch,
+        model::{self, Policy, UndeclaredQuery as Undeclared},
+    },
     openapi::{Location, Operation, Parameter},
 };
 
+/// The caching of a route without a description; `None` when it is off.
+pub fn plain(policy: &Policy) -> Option<RouteCacheOptions> {
+    let entry = match &policy.cache {
+        Some(Switch::Off) => return None,
+        Some(Switch::On(entry)) => entry.clone(),
+        None => model::Caching::default(),
+    };
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let default = RouteCacheOptions::default();
+    Some(RouteCacheOptions {
+        default_ttl_ms: entry.default_ttl.map(millis),
+        heuristic: entry.heuristic.unwrap_or(false),
+        grace_ms: entry.grace.map_or(0, millis),
+        offline: entry.offline.unwrap_or(false),
+        request_directives: match entry.request_directives {
+            None | Some(model::RequestDirectives::Honour) => RequestDirectiveMode::Honour,
+            Some(model::RequestDirectives::Ignore) => RequestDirectiveMode::Ignore,
+        },
+        busting_floor_ms: entry.reload_interval.map_or(0, millis),
+        targets: entry.targeted.map_or(default.targets, |names| names.0.into()),
+        set_cookie: match entry.set_cookie {
+            None | Some(model::SetCookie::Drop) => SetCookie::Drop,
+            Some(model::SetCookie::Keep) => SetCookie::Keep,
+            Some(model::SetCookie::Refuse) => SetCookie::Refuse,
+        },
+        surrogate_control: entry.surrogate_control.unwrap_or(false),
+        shared: entry.shared.unwrap_or(false),
+        undeclared_query: match entry.undeclared_query {
+            None | Some(Undeclared::Key) => UndeclaredQuery::Key,
+            Some(Undeclared::Ignore) => UndeclaredQuery::Ignore,
+            Some(Undeclared::Bypass) => UndeclaredQuery::Bypass,
+        },
+        languages: entry
+            .languages
+            .iter()
+            .flat_map(|many| &many.0)
+            .map(|language| language.0.clone())
+            .collect(),
+        ..default
+    })
+}
+
+/// The caching of an operation, with its declared parameters in the keys; `None` when it is off.
+pub fn of(policy: &Policy, operation: &Operation, secrets: &Secrets) -> Option<RouteCacheOptions> {
+    let mut options = plain(policy)?;
+    let fold = matches!(&policy.cache, Some(Switch::On(entry)) if entry.fold_defaults == Some(true));
+    declare(&mut options, operation, secrets, fold);
+    Some(options)
+}
+
 /// Completes the options of a route by what its operation declares. `fold`: a parameter that is sent with its
 /// default counts as absent.
-pub fn declare(options: &mut RouteCacheOptions, operation: &Operation, secrets: &Secrets, fold: bool) {
+fn declare(options: &mut RouteCacheOptions, operation: &Operation, secrets: &Secrets, fold: bool) {
     let at = |location| operation.parameters.iter().filter(move |p| p.location == location);
     // 3.2's `in: querystring` is the query as a whole.
     if at(Location::QueryString).next().is_none() {

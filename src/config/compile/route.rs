@@ -1,6 +1,6 @@
 //! One route: the policy in force for it, turned into what the gateway's plan holds.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderValue, Method};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,15 +12,15 @@ use super::{
     upstream::{self, Chosen, Keys},
 };
 use crate::{
-    cache::{RouteCacheOptions, UndeclaredQuery},
     config::{
         Model, Switch,
-        model::{self, Policy, UndeclaredQuery as Undeclared},
+        bounds::Head,
+        model::{self, Policy},
         record::Deep,
     },
     diagnostic::{Diagnostic, Place, codes},
     gateway::{
-        plan::{RoutePlan, SecurityPlan},
+        plan::{CapPlan, RoutePlan, SecurityPlan},
         route::{Credential, HeaderChanges, Rewrite, Strip, Timeouts},
     },
     openapi::{self, Siting},
@@ -30,8 +30,6 @@ use crate::{
 
 /// Request bodies beyond this are refused unless a route says otherwise: 100 MB.
 const BODY_LIMIT: u64 = 100_000_000;
-/// Longer targets are refused unless a route says otherwise.
-const URI_LIMIT: u64 = 16 * 1024;
 
 /// What the operations of one API have in common.
 pub struct Common<'a> {
@@ -58,6 +56,9 @@ struct Parts {
     timeouts: Timeouts,
     body_limit: u64,
     uri_limit: usize,
+    head_limit: usize,
+    field_limit: usize,
+    max_requests: Option<usize>,
     limits: Arc<[rate_limit::Config]>,
 }
 
@@ -79,7 +80,7 @@ impl<'a> Common<'a> {
             model,
             source,
             name: source.name.into(),
-            parts: Parts::empty(&policy),
+            parts: Parts::empty(model, &policy),
             policy,
             siting,
             keys: Keys::default(),
@@ -129,7 +130,7 @@ impl<'a> Common<'a> {
             Some((parts, policy, own)) => (parts, policy, *own),
             None => (&self.parts, &self.policy, false),
         };
-        self.operations.push(manner(policy, parts));
+        self.operations.push(manner(operation, policy, parts));
         let mut siting = self.siting.clone();
         let own_address = merged.is_some() && own_upstream(policy) != own_upstream(&self.policy);
         if own_address {
@@ -182,22 +183,26 @@ impl<'a> Common<'a> {
             timeouts: parts.timeouts,
             body_limit: parts.body_limit,
             uri_limit: parts.uri_limit,
+            head_limit: parts.head_limit,
+            field_limit: parts.field_limit,
+            cap: self.cap(parts, operation),
             encoded_slash: policy.encoded_slash.unwrap_or_default(),
-            cache: self.caching(operation, policy),
+            cache: caching::of(policy, operation, &self.secrets),
+            purge: purgers(policy),
             secret_params: self.secrets.params.clone(),
             place,
         })
     }
 
-    fn place(&self, operation: &openapi::Operation) -> Place {
-        Place { file: self.source.file.to_owned(), pointer: operation.pointer.clone(), ..Place::default() }
+    /// The bound on requests at once; its count outlives the generation under the operation's name.
+    fn cap(&self, parts: &Parts, operation: &openapi::Operation) -> Option<CapPlan> {
+        let max_requests = parts.max_requests?;
+        let identity = format!("{} {} {}", self.name, operation.method, operation.key).into();
+        Some(CapPlan { identity, max_requests })
     }
 
-    fn caching(&self, operation: &openapi::Operation, policy: &Policy) -> Option<RouteCacheOptions> {
-        let mut options = caching(policy)?;
-        let fold = matches!(&policy.cache, Some(Switch::On(entry)) if entry.fold_defaults == Some(true));
-        caching::declare(&mut options, operation, &self.secrets, fold);
-        Some(options)
+    fn place(&self, operation: &openapi::Operation) -> Place {
+        Place { file: self.source.file.to_owned(), pointer: operation.pointer.clone(), ..Place::default() }
     }
 
     /// A description from the network that names an upstream inside this machine or network.
@@ -297,11 +302,23 @@ pub fn plain(
         timeouts: parts.timeouts,
         body_limit: parts.body_limit,
         uri_limit: parts.uri_limit,
+        head_limit: parts.head_limit,
+        field_limit: parts.field_limit,
+        cap: parts.max_requests.map(|max_requests| CapPlan { identity: identity(entry), max_requests }),
         encoded_slash: policy.encoded_slash.unwrap_or_default(),
-        cache: caching(policy),
+        cache: caching::plain(policy),
+        purge: purgers(policy),
         secret_params: Vec::new(),
         place: (*entry.place).clone(),
     })
+}
+
+/// What tells a route without a description from all others, in every generation.
+fn identity(entry: &model::Route) -> Arc<str> {
+    let hosts = entry.host.iter().flat_map(|many| &many.0).map(|host| host.value.0.as_str());
+    let methods = entry.methods.iter().map(Method::as_str);
+    let words: Vec<&str> = hosts.chain(["/"]).chain(methods).collect();
+    format!("{} {}", words.join(" "), entry.path.value).into()
 }
 
 impl Parts {
@@ -316,24 +333,30 @@ impl Parts {
                     None
                 }
             });
-        Self { chosen, ..Self::empty(policy) }
+        Self { chosen, ..Self::empty(model, policy) }
     }
 
     /// Everything but the upstream.
-    fn empty(policy: &Policy) -> Self {
+    fn empty(model: &Model, policy: &Policy) -> Self {
         let limits = policy.limits.clone().unwrap_or_default();
+        let listener = Head::of(model);
+        let head = listener.with(&limits);
+        // What the listener judges already is not judged again.
+        let narrower = |own: usize, whole: usize| if own < whole { own } else { usize::MAX };
         let body_limit = match limits.body {
             Some(Switch::Off) => u64::MAX,
             Some(Switch::On(size)) => size.0,
             None => BODY_LIMIT,
         };
-        let uri_limit = limits.uri.map_or(URI_LIMIT, |size| size.0);
         Self {
             chosen: None,
             rewrite: rewrite(policy),
             timeouts: timeouts(policy),
             body_limit,
-            uri_limit: usize::try_from(uri_limit).unwrap_or(usize::MAX),
+            uri_limit: head.uri,
+            head_limit: narrower(head.bytes, listener.bytes),
+            field_limit: narrower(head.fields, listener.fields),
+            max_requests: limits.max_requests.as_ref().map(|max| max.value),
             limits: rate_limits(policy),
         }
     }
@@ -414,38 +437,28 @@ fn template(site: &openapi::Site, place: &Place, said: &mut Vec<Diagnostic>) -> 
         .ok()
 }
 
-/// The caching of a route without a description; `None` when it is off.
-fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
-    let entry = match &policy.cache {
-        Some(Switch::Off) => return None,
-        Some(Switch::On(entry)) => entry.clone(),
-        None => model::Caching::default(),
-    };
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Some(RouteCacheOptions {
-        default_ttl_ms: entry.default_ttl.map(millis),
-        shared: entry.shared.unwrap_or(false),
-        undeclared_query: match entry.undeclared_query {
-            None | Some(Undeclared::Key) => UndeclaredQuery::Key,
-            Some(Undeclared::Ignore) => UndeclaredQuery::Ignore,
-            Some(Undeclared::Bypass) => UndeclaredQuery::Bypass,
-        },
-        languages: entry
-            .languages
-            .iter()
-            .flat_map(|many| &many.0)
-            .map(|language| language.0.clone())
-            .collect(),
-        ..RouteCacheOptions::default()
-    })
+/// Who may purge with `PURGE`.
+fn purgers(policy: &Policy) -> Vec<String> {
+    match &policy.cache {
+        Some(Switch::On(entry)) => entry.purge.iter().flat_map(|many| many.0.iter().cloned()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// How an operation is shown in the documentation.
-fn manner(policy: &Policy, parts: &Parts) -> Manner {
+fn manner(operation: &openapi::Operation, policy: &Policy, parts: &Parts) -> Manner {
+    let SecurityPlan { mode, public, .. } = security_of(policy);
+    // An empty requirement is met by everyone.
+    let asks = |all: &Vec<openapi::Requirement>| !all.is_empty() && all.iter().all(|one| !one.is_empty());
     Manner {
         documented: policy.docs.unwrap_or(true),
-        security: security_of(policy).mode,
-        public: policy.public.unwrap_or(false),
+        security: mode,
+        public,
+        checked: match mode {
+            Mode::Pass => false,
+            Mode::Enforce => operation.security.as_ref().is_some_and(asks),
+            Mode::Gateway => !public,
+        },
         limited: !parts.limits.is_empty(),
     }
 }

@@ -25,6 +25,11 @@ codes! { CONFIG:
     /// The message names what was expected and what was found. Durations and sizes need a unit where a bare
     /// number could be read in two ways: `30s`, `10MB`.
     VALUE_INVALID = "value-invalid";
+    /// A route's bound on the head of a request is wider than the whole gateway's.
+    ///
+    /// The listener judges a head before it is known which route the request takes, so the wider bound would never be
+    /// reached. Raise the one at the root of gatewright.yaml, and narrow it for the routes that need less.
+    BOUND_WITHOUT_EFFECT = "bound-without-effect";
     /// A key that must be there is not.
     KEY_MISSING = "key-missing";
     /// Two keys exclude one another, or one of the two is needed.

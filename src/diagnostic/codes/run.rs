@@ -17,6 +17,11 @@ codes! { RUN:
     ///
     /// Take it from the environment (`env:NAME`) or from a file (`@file`).
     SECRET_ON_COMMAND_LINE = "secret-on-command-line";
+    /// A value was given for a server variable that no server of the description has.
+    ///
+    /// `--server-variable NAME=VALUE` and `server_variables` fill in the `{NAME}` of server addresses. This one fills
+    /// in nothing: is it misspelt, or did the description change?
+    SERVER_VARIABLE_UNUSED = "server-variable-unused";
     /// A setting of the process changed while it runs.
     ///
     /// APIs, routes, upstreams and policies change with the file; listeners, the admin listener, the state
@@ -73,6 +78,15 @@ codes! { RUN:
     /// A cache may forget: nothing is lost but answers that are fetched again. After a power failure
     /// this is expected now and then; if it comes back without one, check the disk.
     CACHE_DAMAGED = "cache-damaged";
+    /// The gateway runs without a cache, so there is nothing to look into or to purge.
+    ///
+    /// Its configuration says `cache: off`.
+    CACHE_OFF = "cache-off";
+    /// What was purged does not answer any more, but the disk did not confirm it in time.
+    ///
+    /// After a crash it could come back: purge again. If it stays so, `gatewright cache stats` and the log say
+    /// what is wrong with the disk.
+    PURGE_UNCONFIRMED = "cache-unconfirmed";
     /// The cache on disk takes longer to open than the start waits for it.
     ///
     /// The gateway serves from its first moment; what is stored joins when it is open, and the log says

@@ -92,6 +92,7 @@ impl KeyFile {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(Box::new(denied(dir))),
             Err(error) => return Err(damaged(error.to_string())),
         };
         let stamp = file.metadata().map(|meta| Stamp::of(&meta)).map_err(|e| damaged(e.to_string()))?;
@@ -174,6 +175,12 @@ pub(super) fn no_randomness(dir: &Path, error: getrandom::Error) -> Box<Diagnost
 fn damaged(dir: &Path, why: &str) -> Diagnostic {
     about(codes::KEYS_DAMAGED, dir, format!("the file of API keys cannot be read: {why}"))
         .help("restore the file from a backup, or move it away to start with no keys")
+}
+
+fn denied(dir: &Path) -> Diagnostic {
+    about(codes::KEYS_DAMAGED, dir, "the file of API keys cannot be read: permission denied".to_owned()).help(
+        "run this as the user that runs the gateway, or name another state directory with `--state DIR`",
+    )
 }
 
 fn unwritable(dir: &Path, why: &str) -> Diagnostic {

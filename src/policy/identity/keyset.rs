@@ -1,12 +1,14 @@
 //! Key sets that live longer than a generation: fetched from an issuer or a file, kept fresh in the background.
 //!
 //! A task of the control plane owns the fetching; workers only read a snapshot, or ask for a refresh and wait
-//! a bounded time. So fetches are single flight, a caller that goes away cancels none, and a flood of unknown
+//! a bounded time. A file is watched by its metadata. So fetches are single flight, a caller that goes away cancels none, and a flood of unknown
 //! key ids costs an issuer one call per [`PAUSE`]. While an issuer is down its last keys stay in force.
 
 use std::{
     collections::HashMap,
     fmt,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -30,14 +32,16 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub const PAUSE: Duration = Duration::from_secs(10);
 /// How old a set from a URL becomes before it is fetched again unasked.
 const FRESH_URL: Duration = Duration::from_mins(5);
-/// The same for a file, which costs nothing.
-const FRESH_FILE: Duration = Duration::from_secs(5);
+/// The same for a file: for changes that its metadata does not show.
+const FRESH_FILE: Duration = Duration::from_secs(30);
+/// How often the metadata of a file is looked at; a change must also have settled for as long.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Where a key set comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     Url(String),
-    File(std::path::PathBuf),
+    File(PathBuf),
 }
 
 /// Gets key sets by URL. A trait so that tests and later transports can take its place.
@@ -236,6 +240,12 @@ async fn keep_fresh(set: Weak<KeySet>, wanted: Arc<Notify>, fetch: Arc<dyn Fetch
     let mut told = String::new();
     loop {
         let Some(live) = set.upgrade() else { return };
+        let file = match &live.source {
+            Source::File(path) => Some(path.clone()),
+            Source::Url(_) => None,
+        };
+        // Before it is read: what changes meanwhile is read again.
+        let seen = stamp(file.as_deref()).await;
         match live.refresh(&*fetch, asked).await {
             Ok(()) => {
                 failures = 0;
@@ -251,16 +261,19 @@ async fn keep_fresh(set: Weak<KeySet>, wanted: Arc<Notify>, fetch: Arc<dyn Fetch
                 }
             }
         }
-        let fresh = if matches!(live.source, Source::File(_)) { FRESH_FILE } else { FRESH_URL };
+        let fresh = if file.is_some() { FRESH_FILE } else { FRESH_URL };
         // After a failure sooner: 1, 2, 4 … seconds.
         let retry = Duration::from_secs(1 << failures.saturating_sub(1).min(8));
         let wait = if failures == 0 { fresh } else { retry.min(fresh) };
         let next = live.progress.borrow().next;
         drop(live);
         let due = Instant::now() + wait;
+        let changed = changed(file.as_deref(), seen);
+        tokio::pin!(changed);
         asked = loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => break false,
+                () = &mut changed => break false,
                 // Too soon when two asked at once: the second one's fetch was the first one's.
                 () = wanted.notified() => if Instant::now() >= next || set.strong_count() == 0 {
                     break true;
@@ -270,7 +283,31 @@ async fn keep_fresh(set: Weak<KeySet>, wanted: Arc<Notify>, fetch: Arc<dyn Fetch
     }
 }
 
-async fn read_file(path: &std::path::Path) -> Result<Bytes, String> {
+/// Enough of a file's metadata to see every ordinary way of replacing it: inode, size, modification.
+type Stamp = (u64, u64, i64, i64);
+
+async fn stamp(file: Option<&Path>) -> Option<Stamp> {
+    let meta = tokio::fs::metadata(file?).await.ok()?;
+    Some((meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
+}
+
+/// Ends when the file looks other than `seen` did and has settled; never where there is no file.
+async fn changed(file: Option<&Path>, seen: Option<Stamp>) {
+    if file.is_none() {
+        return std::future::pending().await;
+    }
+    let mut last = seen;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = stamp(file).await;
+        if now != seen && now == last {
+            return;
+        }
+        last = now;
+    }
+}
+
+async fn read_file(path: &Path) -> Result<Bytes, String> {
     use tokio::io::AsyncReadExt;
     let file = tokio::fs::File::open(path).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => "no such file".to_owned(),

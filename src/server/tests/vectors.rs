@@ -120,9 +120,9 @@ fn lines() -> Vec<Vector> {
             Expect::Head(1, Version),
         ),
         vector(
-            "tls on a plain port",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n".as_slice(),
-            refuse(BareLf),
+            "tls behind a request",
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n".as_slice(),
+            Expect::Head(1, BareLf),
         ),
     ]
 }

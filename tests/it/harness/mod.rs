@@ -7,6 +7,7 @@ pub mod origin;
 pub mod prism;
 pub mod raw;
 pub mod redis;
+pub mod varnish;
 
 pub use files::Folder;
 pub use gateway::{Gateway, cli};
@@ -14,6 +15,7 @@ pub use nginx::Nginx;
 pub use origin::{Call, Origin};
 pub use raw::{Client, Response};
 pub use redis::Redis;
+pub use varnish::Varnish;
 
 use std::{
     net::TcpListener,

@@ -17,10 +17,17 @@ impl Nginx {
     /// Starts nginx with one server whose block holds `server`; its root is the folder `www`.
     #[track_caller]
     pub fn start(server: &str) -> Self {
+        Self::with("", server)
+    }
+
+    /// The same with `http` before the server's block; in it `FOLDER/` is the folder of this nginx.
+    #[track_caller]
+    pub fn with(http: &str, server: &str) -> Self {
         let folder = Folder::new();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         folder.write("www/.keep", "");
         let place = folder.arg("");
+        let http = http.replace("FOLDER/", &place);
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
         let config = format!(
             "{user} worker_processes 1; daemon off; master_process off; pid {place}pid; error_log {place}error.log;
@@ -29,6 +36,7 @@ impl Nginx {
                access_log off; client_body_temp_path {place}body; proxy_temp_path {place}proxy;
                fastcgi_temp_path {place}fastcgi; uwsgi_temp_path {place}uwsgi; scgi_temp_path {place}scgi;
                types {{ text/plain txt; application/json json; }}
+               {http}
                server {{ listen {address}; root {place}www; {server} }}
              }}"
         );

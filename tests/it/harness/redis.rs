@@ -66,7 +66,9 @@ impl Redis {
 
     #[track_caller]
     fn await_ready(&self) {
-        eventually("redis-server answers", || self.try_command("PING").is_some_and(|reply| reply == "+PONG\r\n"));
+        eventually("redis-server answers", || {
+            self.try_command("PING").is_some_and(|reply| reply == "+PONG\r\n")
+        });
     }
 
     /// The reply to a command of words without blanks, as it comes, up to 64 KiB of it.

@@ -114,6 +114,35 @@ async fn a_file_is_read_again_when_a_key_is_missing() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_replaced_written_over_or_gone_for_a_while_is_noticed_unasked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    std::fs::write(&path, set("first")).unwrap();
+    let sets = KeySets::new(Fake::new("unused"), Some(Handle::current()));
+    let file = sets.get(&Source::File(path.clone()));
+    file.refreshed().await;
+    // Well before it is old enough to be read unasked.
+    let noticed = async |kid: &str| {
+        let start = Instant::now();
+        while !has(&file, kid) {
+            assert!(start.elapsed() < FRESH_FILE / 3, "`{kid}` is not noticed");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let draft = dir.path().join("draft");
+    std::fs::write(&draft, set("moved")).unwrap();
+    std::fs::rename(&draft, &path).unwrap();
+    noticed("moved").await;
+    std::fs::write(&path, set("overwritten")).unwrap();
+    noticed("overwritten").await;
+    std::fs::remove_file(&path).unwrap();
+    tokio::time::sleep(LOOK * 3).await;
+    assert!(has(&file, "overwritten"), "known keys stay");
+    std::fs::write(&path, set("back")).unwrap();
+    noticed("back").await;
+}
+
+#[tokio::test]
 async fn nobody_waits_for_a_set_that_failed_to_load_just_now() {
     let fake = Fake::new("k");
     fake.answers(Err("down".into()));

@@ -1,0 +1,8 @@
+//! Fuzzes `checks::cache_control`.
+#![no_main]
+
+#[path = "../checks.rs"]
+#[allow(dead_code, reason = "one check for each target")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::cache_control(bytes));
