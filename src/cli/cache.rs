@@ -27,10 +27,14 @@ const PAGE: usize = 500;
 pub fn cache(action: &CacheAction, connect: &Connect) -> Result<ExitCode, Diagnostic> {
     match action {
         CacheAction::Stats { format } => {
-            let value = connect::running(connect)?.call(Method::GET, "/cache", None)?;
+            let gateway = connect::running(connect)?;
+            let value = gateway.call(Method::GET, "/cache", None)?;
             Ok(printed(match format {
                 Format::Json => pretty(&value),
-                Format::Text => shown::stats(&read(value)?),
+                Format::Text => {
+                    let redis = read(gateway.call(Method::GET, "/redis", None)?)?;
+                    shown::stats(&read(value)?) + &shown::redis(&redis)
+                }
             }))
         }
         CacheAction::List(which) => list(&connect::running(connect)?, which),
@@ -119,12 +123,14 @@ fn purge(gateway: &Running, what: &PurgeStored) -> Result<String, Diagnostic> {
         (false, true) => "made stale",
         (false, false) => "purged",
     };
-    Ok(match (done.all_counted, what.dry_run) {
-        (true, _) => format!("{verb} {answers}\n"),
-        (false, true) => format!("{verb} at least {answers}\n"),
-        (false, false) => {
-            format!("{verb} {answers} in memory, and what lies on disk, which is not counted\n")
-        }
+    let did = match (done.all_counted, what.dry_run) {
+        (true, _) => format!("{verb} {answers}"),
+        (false, true) => format!("{verb} at least {answers}"),
+        (false, false) => format!("{verb} {answers} in memory, and what lies on disk, which is not counted"),
+    };
+    Ok(match done.sequence {
+        Some(number) => format!("{did}; every other node does the same (number {number} in their log)\n"),
+        None => did + "\n",
     })
 }
 

@@ -309,7 +309,7 @@ error[not-supported-yet]: `tracing` is not supported yet
  --> gatewright.yaml:1:1   /tracing
   |
 1 | tracing: { url: redis://127.0.0.1:6379 }
-  | ^^^^^
+  | ^^^^^^^
   help: take it out: what it asks for would not happen
 
 error[unknown-key]: `listne` is no key here

@@ -181,28 +181,29 @@ fn size((host, path): &Place) -> usize {
 /// Sends what waits, as long as the process runs.
 pub(super) async fn send(inner: Arc<Inner>) {
     let mut news = inner.log.news();
-    let mut fails = false;
+    let mut waits = false;
     loop {
         news.mark_unchanged();
         let state = inner.log.status().state;
         inner.outbox.open(state != State::Off);
+        waits |= state != State::Up && inner.outbox.len() > 0;
         while state == State::Up
             && let Some((next, held)) = inner.outbox.take()
         {
             if let Err(why) = inner.append(next.write(), held).await {
                 inner.outbox.put_back(next, held);
-                if !fails {
+                if !waits {
                     tracing::warn!("what changed here is not told to other nodes yet: {why}; it waits");
                 }
-                fails = true;
+                waits = true;
                 // Redis may refuse for a while without going away.
                 sleep(LOOK).await;
                 break;
             }
-            if fails {
+            if waits {
                 tracing::info!("what waited here is told to other nodes");
             }
-            fails = false;
+            waits = false;
             if matches!(next, News::Changed(_)) {
                 sleep(PAUSE).await;
             }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::admin::{CacheState, DiskTier, Stored, Variant};
+use crate::admin::{CacheState, DiskTier, RedisState, RedisStatus, Stored, Variant};
 
 /// The head of the list.
 pub const LIST_HEAD: &str = "STATUS       AGE       TTL        SIZE  TIER    ADDRESS  (TAGS)\n";
@@ -74,6 +74,35 @@ pub fn stats(state: &CacheState) -> String {
     );
     text.push_str("           counted since the gateway started\n");
     text
+}
+
+/// How it stands with other nodes; nothing where no Redis is shared.
+pub fn redis(redis: &RedisState) -> String {
+    let state = match redis.state {
+        RedisStatus::Off => return String::new(),
+        RedisStatus::Connecting => "connecting",
+        RedisStatus::Up => "up",
+        RedisStatus::Down => "AWAY",
+    };
+    let mut text = format!("redis      {}, {state}", plain(redis.server.as_deref().unwrap_or_default()));
+    let problem = redis.purges.as_ref().and_then(|purges| purges.problem.as_ref());
+    for why in redis.why.iter().chain(problem) {
+        let _ = write!(text, " ({})", plain(why));
+    }
+    if let Some(purges) = &redis.purges {
+        if let (Some(sequence), Some(lag)) = (purges.sequence, purges.lag) {
+            let _ = write!(
+                text,
+                "; {} of {} in the nodes' log holds here",
+                count(sequence),
+                count(sequence + lag)
+            );
+        }
+        if purges.waiting > 0 {
+            let _ = write!(text, "; {} wait here to be told to others", count(purges.waiting));
+        }
+    }
+    text + "\n"
 }
 
 fn disk_line(disk: &DiskTier) -> String {
