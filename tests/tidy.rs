@@ -20,7 +20,7 @@ use source::{
 /// Each room may use those of the lines above its own.
 const LAYERS: &[&[&str]] = &[
     &["exchange", "problem", "diagnostic", "telemetry", "route"],
-    &["cache", "counter", "policy", "tls", "upstream"],
+    &["cache", "counter", "policy", "shared", "tls", "upstream"],
     &["gateway"],
     &["config", "openapi", "proxy"],
     &["admin", "docs", "provider", "server"],
@@ -33,6 +33,7 @@ const SIDEWAYS: &[(&str, &str, &str)] = &[
     ("telemetry", "exchange", "an access event has the time and id of its exchange"),
     ("telemetry", "problem", "events and counts name the refusal"),
     ("cache", "route", "a purge names paths by their templates"),
+    ("cache", "shared", "purges reach other nodes through a shared log"),
     ("policy", "counter", "a rate limit is a policy that counts"),
     ("config", "openapi", "a description is compiled like the configuration that names it"),
 ];

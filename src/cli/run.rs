@@ -378,7 +378,7 @@ fn open_live(
         }
     };
     let redis = Redis::new(Some(runtime.clone()), transport::tls);
-    let nodes = cache.clone().map(|cache| Nodes::start(cache, redis.clone(), runtime.clone()));
+    let nodes = cache.clone().map(|cache| Nodes::start(cache, redis.clone(), runtime));
     redis.configure(settings.redis.clone());
     let live = Live {
         telemetry: Arc::new(Telemetry::new(log)),

@@ -37,6 +37,7 @@ mod mixed_load;
 mod nodes;
 mod purge;
 mod ranges;
+mod redis;
 mod reload;
 mod rules;
 mod tokens;

@@ -136,7 +136,7 @@ impl Progress {
 impl Nodes {
     /// Follows the log from now on; what is carried out is `cache`'s.
     #[must_use]
-    pub fn start(cache: Cache, redis: Redis, runtime: Handle) -> Self {
+    pub fn start(cache: Cache, redis: Redis, runtime: &Handle) -> Self {
         let position = cache.bookmark().and_then(|text| text.parse().ok());
         let outbox = Arc::new(Outbox::default());
         cache.tell(Arc::clone(&outbox));
@@ -251,7 +251,7 @@ impl Nodes {
             missed: inner.missed.load(Ordering::Relaxed),
             doubted: inner.doubted.load(Ordering::Relaxed),
             unspread: inner.unspread.load(Ordering::Relaxed),
-            waiting: inner.outbox.len() as u64,
+            waiting: inner.outbox.waiting() as u64,
             problem: lock(&inner.problem).clone(),
         }
     }

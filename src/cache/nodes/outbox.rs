@@ -49,7 +49,7 @@ const BATCH_BYTES: usize = MAX_MESSAGE / 2;
 /// What waits.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    waiting: Mutex<Waiting>,
+    held_back: Mutex<Waiting>,
     /// Whether there is anyone to tell.
     open: AtomicBool,
     filled: Notify,
@@ -86,7 +86,7 @@ impl Outbox {
     }
 
     /// How many purges and paths wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         let waiting = self.lock();
         waiting.purges.len() + waiting.places.len()
     }
@@ -130,7 +130,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,7 +186,7 @@ pub(super) async fn send(inner: Arc<Inner>) {
         news.mark_unchanged();
         let state = inner.log.status().state;
         inner.outbox.open(state != State::Off);
-        waits |= state != State::Up && inner.outbox.len() > 0;
+        waits |= state != State::Up && inner.outbox.waiting() > 0;
         while state == State::Up
             && let Some((next, held)) = inner.outbox.take()
         {
@@ -234,7 +234,7 @@ mod tests {
     fn changed_paths_wait_once_each_and_leave_in_messages_within_the_bound() {
         let outbox = open();
         (0..2).for_each(|_| outbox.changed("a.test", &paths(0..5000)));
-        assert_eq!(outbox.len(), 5000);
+        assert_eq!(outbox.waiting(), 5000);
         let (mut told, mut messages) = (HashSet::new(), 0);
         while let Some((news, held)) = outbox.take() {
             assert!(held && news.write().len() <= MAX_MESSAGE);
@@ -242,7 +242,7 @@ mod tests {
             told.extend(places);
             messages += 1;
         }
-        assert_eq!((told.len(), outbox.len()), (5000, 0));
+        assert_eq!((told.len(), outbox.waiting()), (5000, 0));
         assert!(messages > 1, "{messages}");
         assert_eq!(outbox.lock().bytes, 0);
     }
@@ -259,7 +259,7 @@ mod tests {
             assert!(outbox.take().is_none());
             outbox.put_back(changed, true);
             outbox.put_back(purge, held);
-            assert_eq!(outbox.len(), 4);
+            assert_eq!(outbox.waiting(), 4);
         }
     }
 
@@ -280,10 +280,10 @@ mod tests {
         let outbox = Outbox::default();
         outbox.changed("a.test", &paths(0..3));
         outbox.purge(Purge::everything(), true);
-        assert_eq!(outbox.len(), 0);
+        assert_eq!(outbox.waiting(), 0);
         outbox.open(true);
         outbox.changed("a.test", &paths(0..3));
         outbox.open(false);
-        assert_eq!(outbox.len(), 0);
+        assert_eq!(outbox.waiting(), 0);
     }
 }
