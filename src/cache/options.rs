@@ -18,6 +18,8 @@ pub struct RouteCacheOptions {
     pub enabled: bool,
     /// Whose answers they are.
     pub owner: Owner,
+    /// Milliseconds that a success counts as fresh from when it came, whatever lifetime the upstream states.
+    pub ttl_ms: Option<u64>,
     /// Milliseconds that an answer without freshness of its own counts as fresh (RFC 9111, 4.2.2 allows
     /// it for statuses that are cacheable by default). It never overrides what the upstream says.
     pub default_ttl_ms: Option<u64>,
@@ -64,6 +66,7 @@ impl Default for RouteCacheOptions {
         Self {
             enabled: true,
             owner: Owner::default(),
+            ttl_ms: None,
             default_ttl_ms: None,
             heuristic: false,
             shared: false,

@@ -370,6 +370,10 @@ record! {
     merge
     /// How answers are cached.
     pub struct Caching {
+        /// How long a success counts as fresh from when it came, in place of the lifetime that the upstream
+        /// states (`max-age`, `s-maxage`, `Expires`). Its `no-store`, `private`, `no-cache` and
+        /// `must-revalidate` hold all the same. Default: what the upstream says.
+        optional ttl: Duration,
         /// How long an answer counts as fresh that says nothing of its own. It never overrides what the
         /// upstream says. Default: such answers are not stored.
         optional default_ttl: Duration,

@@ -157,6 +157,22 @@ fn fields_for_all_caches_count_though_connection_lists_them() {
 }
 
 #[test]
+fn a_change_by_a_route_without_a_cache_counts_too() {
+    let origin = numbered("Cache-Control: max-age=60\r\n");
+    let gateway = Gateway::config(&format!(
+        "routes:\n  - {{ path: /a, methods: [GET], upstream: u }}\n  \
+         - {{ path: /a, methods: [PUT, GET], host: other.test, upstream: u, cache: false }}\n  \
+         - {{ path: /a, methods: [PUT], upstream: u, cache: false }}\nupstreams:\n  u: {{ endpoints: ['{}'] }}\n",
+        origin.url()
+    ));
+    gateway.get("/a");
+    assert!(gateway.get("/a").is_hit());
+    let change = gateway.send("PUT", "/a", "", "x");
+    assert_eq!((change.text(), change.cache()), ("answer 2".into(), String::new()));
+    assert_eq!(gateway.get("/a").text(), "answer 3");
+}
+
+#[test]
 fn an_answer_that_broke_off_is_not_stored() {
     let count = AtomicUsize::new(0);
     let origin = Origin::start(move |call| {

@@ -27,6 +27,7 @@ pub fn plain(policy: &Policy) -> Option<RouteCacheOptions> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let default = RouteCacheOptions::default();
     Some(RouteCacheOptions {
+        ttl_ms: entry.ttl.map(millis),
         default_ttl_ms: entry.default_ttl.map(millis),
         heuristic: entry.heuristic.unwrap_or(false),
         grace_ms: entry.grace.map_or(0, millis),
