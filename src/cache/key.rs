@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use super::{options::RouteCacheOptions, request::CacheRequest};
+use super::{options::RouteCacheOptions, request::CacheRequest, share};
 
 /// Longer keys go past the cache.
 const MAX_BYTES: usize = 16 * 1024;
@@ -56,7 +56,7 @@ impl Key {
         if bytes.len() > MAX_BYTES {
             return Err(Unkeyed::TooLarge);
         }
-        let id = xxh3_128_with_seed(&bytes, seed);
+        let id = share::shared_id(xxh3_128_with_seed(&bytes, seed));
         Ok(Self { bytes, id, place })
     }
 
@@ -66,7 +66,7 @@ impl Key {
         let mut bytes = self.bytes.clone();
         bytes.push(b'P');
         part(&mut bytes, principal);
-        let id = xxh3_128_with_seed(&bytes, seed);
+        let id = share::own_id(xxh3_128_with_seed(&bytes, seed), xxh3_64_with_seed(principal, seed));
         Self { bytes, id, place: self.place }
     }
 

@@ -48,6 +48,7 @@ pub mod epoch;
 pub mod fill;
 pub mod hit;
 pub mod memory;
+pub mod share;
 pub mod stats;
 pub mod status;
 pub mod store;
@@ -76,6 +77,8 @@ pub struct CacheConfig {
     pub memory_bytes: u64,
     /// Bytes on disk, index and bodies together.
     pub disk_bytes: u64,
+    /// Of a hundred, how much of either tier what is stored for one caller alone may take.
+    pub caller_percent: u8,
     /// Larger responses are not stored.
     pub max_object_bytes: u64,
     /// How long `open` waits for the disk tier; later it joins while requests are served.
@@ -88,6 +91,7 @@ impl Default for CacheConfig {
             dir: None,
             memory_bytes: 64 * 1024 * 1024,
             disk_bytes: 1024 * 1024 * 1024,
+            caller_percent: 50,
             max_object_bytes: 16 * 1024 * 1024,
             open_wait: Duration::from_secs(2),
         }
@@ -128,7 +132,7 @@ impl Cache {
         };
         let seed = disk.as_ref().map_or_else(random_seed, disk::Disk::seed);
         let inner = Inner {
-            memory: memory::Memory::new(config.memory_bytes, Arc::clone(&stats)),
+            memory: memory::Memory::new(config.memory_bytes, config.caller_percent, Arc::clone(&stats)),
             disk,
             epochs,
             stats,
@@ -146,6 +150,7 @@ impl Cache {
         let (entries, bytes) = self.inner.memory.size();
         self.inner.stats.memory_entries.store(entries, Ordering::Relaxed);
         self.inner.stats.memory_bytes.store(bytes, Ordering::Relaxed);
+        self.inner.stats.memory_own_bytes.store(self.inner.memory.own_bytes(), Ordering::Relaxed);
         self.inner.stats.report()
     }
 

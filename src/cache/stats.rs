@@ -59,14 +59,20 @@ counters! {
     invalidations,
     /// Resources that memory dropped for others.
     evictions,
+    /// Resources in memory and responses on disk that went because their caller had its share.
+    share_evictions,
     /// Resources in memory.
     memory_entries,
     /// Bytes in memory.
     memory_bytes,
+    /// Those of them that are stored for one caller alone.
+    memory_own_bytes,
     /// Responses on disk.
     disk_entries,
-    /// Bytes on disk.
+    /// Bytes that the files on disk take.
     disk_bytes,
+    /// Bytes of the responses themselves on disk: records and bodies.
+    disk_content_bytes,
     /// Generations dropped for want of space.
     disk_generations_dropped,
     /// Writes skipped because the queue was full or the tier not there.

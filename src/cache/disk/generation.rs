@@ -5,10 +5,10 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read, Write},
+    io::{BufReader, Read, Write},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -17,10 +17,12 @@ use super::{
     bodies::{self, Bodies},
     filter::Filter,
     record,
+    shares::{self, NAME, Name, Shares},
 };
 use crate::cache::{
     entry::Stored,
     key::Key,
+    share::SLOTS,
     store::{Record, Store, StoreError, StoreStats},
     vary::Vary,
 };
@@ -30,9 +32,6 @@ pub type Opener = Arc<dyn Fn(&Path) -> Result<Box<dyn Store>, StoreError> + Send
 
 /// Place, id and variant of a record.
 pub type DiskKey = [u8; 32];
-
-/// Bytes of a name in the generation's list: place and id.
-const NAME: usize = 24;
 
 /// Where the counts stand in the index: too short to be a record's key.
 const COUNTS: &[u8] = b"c";
@@ -50,7 +49,11 @@ pub struct Generation {
     /// The list of names for the filter, and those that are not written yet.
     names: Mutex<(File, Vec<u8>)>,
     seed: u64,
+    shares: Mutex<Shares>,
+    /// Bytes of body files.
     body_bytes: AtomicU64,
+    /// Bytes of records, their keys included.
+    record_bytes: AtomicU64,
     entries: AtomicU64,
     index_bytes: AtomicU64,
     name_bytes: AtomicU64,
@@ -63,17 +66,21 @@ impl Generation {
         let io = |e: std::io::Error| StoreError(format!("`{}`: {e}", dir.display()));
         fs::create_dir_all(dir.join("bodies")).map_err(io)?;
         let store = opener(&dir.join("index"))?;
-        let mut list =
+        let list =
             OpenOptions::new().read(true).append(true).create(true).open(dir.join("names")).map_err(io)?;
         // Each record has two names: its place's and its own.
         let filter = Filter::new(names * 2);
-        let mut known = Vec::new();
-        list.read_to_end(&mut known).map_err(io)?;
-        for name in known.chunks_exact(NAME) {
-            insert_name(&filter, name);
+        let mut shares = Shares::default();
+        let mut known = 0;
+        let mut lines = BufReader::with_capacity(256 * 1024, &list);
+        let mut name = [0; NAME];
+        while next_name(&mut lines, &mut name).map_err(io)? {
+            insert_name(&filter, &name);
+            shares.note(&name);
+            known += NAME as u64;
         }
         // A torn last name would shift all that follow.
-        list.set_len((known.len() - known.len() % NAME) as u64).map_err(io)?;
+        list.set_len(known).map_err(io)?;
         let generation = Self {
             number,
             dir: dir.to_owned(),
@@ -82,10 +89,12 @@ impl Generation {
             filter,
             names: Mutex::new((list, Vec::new())),
             seed,
+            shares: Mutex::new(shares),
             body_bytes: AtomicU64::new(0),
+            record_bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             index_bytes: AtomicU64::new(0),
-            name_bytes: AtomicU64::new(known.len() as u64),
+            name_bytes: AtomicU64::new(known),
         };
         generation.read_counts()?;
         generation.measure()?;
@@ -111,28 +120,46 @@ impl Generation {
 
     /// Puts a record. The body file of the one it replaces goes, unless both name the same.
     pub fn put(&self, key: &DiskKey, value: &[u8]) -> Result<(), StoreError> {
-        let name: &[u8; NAME] = key.first_chunk().expect("invariant: a key is longer than its name");
+        let name = name_of(key);
         // A name whose bits were all there needs no line: those that set them have theirs.
         if insert_name(&self.filter, name) {
-            self.names.lock().unwrap_or_else(PoisonError::into_inner).1.extend_from_slice(name);
+            self.names().1.extend_from_slice(name);
             self.name_bytes.fetch_add(NAME as u64, Ordering::Relaxed);
         }
         let old = self.store.put(key, value)?;
-        let new_file = self.file_of(value);
-        if let Some((_, len)) = new_file {
-            self.body_bytes.fetch_add(bodies::size_on_disk(len), Ordering::Relaxed);
-        }
+        let file = self.file_of(value);
+        let body = file.map_or(0, |(_, len)| bodies::size_on_disk(len));
+        let record = (key.len() + value.len()) as u64;
+        self.body_bytes.fetch_add(body, Ordering::Relaxed);
+        self.record_bytes.fetch_add(record, Ordering::Relaxed);
+        self.shares().change(name, record + body, 0);
         match old {
-            Some(old) => self.release(&old, new_file.map(|(name, _)| name)),
-            None => drop(self.entries.fetch_add(1, Ordering::Relaxed)),
+            Some(old) => self.release(key, &old, file.map(|(name, _)| name)),
+            None => {
+                self.entries.fetch_add(1, Ordering::Relaxed);
+                self.shares().note(name);
+            }
         }
         Ok(())
+    }
+
+    /// Removes what a caller's own oldest answers are until those of the caller of `newest` take at most
+    /// `limit` bytes; how many went.
+    pub fn keep_within(&self, newest: &DiskKey, limit: u64) -> Result<u64, StoreError> {
+        let mut count = 0;
+        loop {
+            let surplus = self.shares().surplus(name_of(newest), limit);
+            let Some(oldest) = surplus else { return Ok(count) };
+            for (key, _) in self.store.get(&oldest, SWEEP)? {
+                count += u64::from(self.remove(&key)?);
+            }
+        }
     }
 
     /// Removes a record and its body file; whether there was one.
     pub fn remove(&self, key: &[u8]) -> Result<bool, StoreError> {
         let Some(old) = self.store.remove(key)? else { return Ok(false) };
-        self.release(&old, None);
+        self.release(key, &old, None);
         subtract(&self.entries, 1);
         Ok(true)
     }
@@ -156,14 +183,18 @@ impl Generation {
 
     /// What was put and removed so far survives the process.
     pub fn flush(&self) -> Result<StoreStats, StoreError> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names();
         let (file, pending) = &mut *names;
         // Before the index: a record whose name is missing would not be found.
         file.write_all(pending).map_err(|e| StoreError(format!("the list of names: {e}")))?;
         pending.clear();
         drop(names);
-        let counts = [self.body_bytes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed)];
-        self.store.put(COUNTS, &counts.map(u64::to_le_bytes).concat())?;
+        let counts = [&self.body_bytes, &self.entries, &self.record_bytes];
+        let counts = counts.map(|count| count.load(Ordering::Relaxed).to_le_bytes());
+        self.store.put(COUNTS, &counts.concat())?;
+        for (key, value) in self.shares().unsaved() {
+            self.store.put(&key, &value)?;
+        }
         self.store.flush()?;
         self.measure()
     }
@@ -173,6 +204,12 @@ impl Generation {
     pub fn bytes(&self) -> u64 {
         let counts = [&self.body_bytes, &self.index_bytes, &self.name_bytes];
         counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes of the answers themselves: records and bodies.
+    #[must_use]
+    pub fn content(&self) -> u64 {
+        self.body_bytes.load(Ordering::Relaxed) + self.record_bytes.load(Ordering::Relaxed)
     }
 
     #[must_use]
@@ -187,11 +224,15 @@ impl Generation {
     }
 
     fn read_counts(&self) -> Result<(), StoreError> {
+        for (key, value) in self.store.get(shares::PREFIX, SLOTS)? {
+            self.shares().load(&key, &value);
+        }
         let records = self.store.get(COUNTS, 1)?;
         let Some((_, value)) = records.iter().find(|(key, _)| key == COUNTS) else { return Ok(()) };
-        if let Some(([bytes, entries], [])) = value.as_chunks::<8>().0.split_first_chunk::<2>() {
-            self.body_bytes.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+        if let ([bodies, entries, records], []) = value.as_chunks::<8>() {
+            self.body_bytes.store(u64::from_le_bytes(*bodies), Ordering::Relaxed);
             self.entries.store(u64::from_le_bytes(*entries), Ordering::Relaxed);
+            self.record_bytes.store(u64::from_le_bytes(*records), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -204,13 +245,29 @@ impl Generation {
         }
     }
 
-    /// Takes the body file of a record that is no longer there.
-    fn release(&self, old: &[u8], kept: Option<u64>) {
-        let Some((name, len)) = self.file_of(old) else { return };
-        subtract(&self.body_bytes, bodies::size_on_disk(len));
-        if kept != Some(name) {
+    /// Takes the body file of a record that is no longer there, and its bytes from the counts.
+    fn release(&self, key: &[u8], old: &[u8], kept: Option<u64>) {
+        let record = (key.len() + old.len()) as u64;
+        subtract(&self.record_bytes, record);
+        let file = self.file_of(old);
+        let body = file.map_or(0, |(_, len)| bodies::size_on_disk(len));
+        subtract(&self.body_bytes, body);
+        if let Some((name, _)) = file
+            && kept != Some(name)
+        {
             self.bodies.remove(name);
         }
+        if let Some(name) = key.first_chunk() {
+            self.shares().change(name, 0, record + body);
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, (File, Vec<u8>)> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shares(&self) -> MutexGuard<'_, Shares> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -230,6 +287,20 @@ pub fn prefix(key: &Key) -> [u8; NAME] {
     bytes[..8].copy_from_slice(&key.place.to_be_bytes());
     bytes[8..].copy_from_slice(&key.id.to_be_bytes());
     bytes
+}
+
+/// The part of a record's key that its variants have in common.
+fn name_of(key: &DiskKey) -> &Name {
+    key.first_chunk().expect("invariant: a key is longer than its name")
+}
+
+/// Reads a whole name; false at the end.
+fn next_name(lines: &mut impl Read, name: &mut Name) -> std::io::Result<bool> {
+    match lines.read_exact(name) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Adds place and id to a filter; false when that changed nothing.

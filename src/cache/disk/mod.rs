@@ -39,6 +39,7 @@ pub mod queue;
 mod reader;
 pub mod record;
 mod recovery;
+mod shares;
 mod stream;
 mod writer;
 
@@ -137,6 +138,8 @@ pub(crate) struct Shared {
     seed: u64,
     /// Bytes of one generation.
     generation_bytes: u64,
+    /// Bytes of one generation that what is stored for one caller alone may take.
+    share_bytes: u64,
     live: ArcSwap<Live>,
     /// The number of the current generation, or zero.
     current: AtomicU64,
@@ -181,6 +184,7 @@ impl Disk {
             dir: dir.to_owned(),
             seed: meta.seed,
             generation_bytes: (config.disk_bytes / 2).max(1),
+            share_bytes: config.disk_bytes / 200 * u64::from(config.caller_percent.min(100)),
             live: ArcSwap::default(),
             current: AtomicU64::new(0),
             queue: Queue::default(),

@@ -22,6 +22,8 @@ use crate::cache::{
     tests::{Ask, NOW, body, fill, map},
 };
 
+mod accounting;
+
 const FRESH: (&str, &str) = ("cache-control", "max-age=600");
 
 fn config(dir: &Path) -> CacheConfig {
@@ -458,7 +460,7 @@ fn faulty(dir: &Path) -> (Cache, Arc<Faults>) {
     let disk = disk.unwrap();
     let inner = Inner {
         seed: disk.seed(),
-        memory: memory::Memory::new(1 << 20, Arc::clone(&stats)),
+        memory: memory::Memory::new(1 << 20, 50, Arc::clone(&stats)),
         disk: Some(disk),
         epochs,
         stats,

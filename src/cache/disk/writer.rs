@@ -344,7 +344,9 @@ impl Writer {
 
     fn count(&self) {
         let bytes = self.generations.iter().map(|generation| generation.bytes()).sum();
+        let content = self.generations.iter().map(|generation| generation.content()).sum();
         self.shared.stats.disk_bytes.store(bytes, Ordering::Relaxed);
+        self.shared.stats.disk_content_bytes.store(content, Ordering::Relaxed);
         self.shared.stats.disk_entries.store(self.entries(), Ordering::Relaxed);
     }
 
