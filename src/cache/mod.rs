@@ -93,7 +93,7 @@ impl Default for CacheConfig {
             disk_bytes: 1024 * 1024 * 1024,
             caller_percent: 50,
             max_object_bytes: 16 * 1024 * 1024,
-            open_wait: Duration::from_secs(2),
+            open_wait: Duration::from_millis(100),
         }
     }
 }
@@ -150,6 +150,8 @@ impl Cache {
         let (entries, bytes) = self.inner.memory.size();
         self.inner.stats.memory_entries.store(entries, Ordering::Relaxed);
         self.inner.stats.memory_bytes.store(bytes, Ordering::Relaxed);
+        let waiting = self.inner.disk.as_ref().map_or(0, disk::Disk::waiting);
+        self.inner.stats.disk_waiting.store(waiting, Ordering::Relaxed);
         self.inner.stats.memory_own_bytes.store(self.inner.memory.own_bytes(), Ordering::Relaxed);
         self.inner.stats.report()
     }

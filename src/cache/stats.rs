@@ -73,6 +73,8 @@ counters! {
     disk_bytes,
     /// Bytes of the responses themselves on disk: records and bodies.
     disk_content_bytes,
+    /// Responses that wait to be written to disk.
+    disk_waiting,
     /// Generations dropped for want of space.
     disk_generations_dropped,
     /// Writes skipped because the queue was full or the tier not there.
@@ -102,6 +104,10 @@ impl CacheStats {
 
     pub(super) fn disk_fails(&self, what: impl Into<String>) {
         Self::add(&self.disk_errors);
+        self.disk_still_fails(what);
+    }
+
+    pub(super) fn disk_still_fails(&self, what: impl Into<String>) {
         self.disk_ok.store(false, Ordering::Relaxed);
         if let Ok(mut problem) = self.disk_problem.lock() {
             *problem = what.into();

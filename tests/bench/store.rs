@@ -31,6 +31,8 @@ fn request<'a>(path: &'a str, headers: &'a HeaderMap, options: &'a RouteCacheOpt
         path,
         query: None,
         headers,
+        scheme: "http",
+        from_trusted: false,
         partition: None,
         options,
         now_ms: gatewright::exchange::now_ms(),
@@ -79,7 +81,12 @@ fn fill(dir: &Path, count: u64) {
         }
         if i % 100_000 == 0 {
             let stats = cache.stats();
-            println!("{i}: {:?} rss {} MiB disk {} MB", start.elapsed(), status("VmRSS"), stats.disk_bytes / 1_000_000);
+            println!(
+                "{i}: {:?} rss {} MiB disk {} MB",
+                start.elapsed(),
+                status("VmRSS"),
+                stats.disk_bytes / 1_000_000
+            );
         }
     }
     println!("{:?}", cache.stats());

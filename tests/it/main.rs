@@ -24,6 +24,7 @@ mod upstreams;
 // what stands around it
 mod browser;
 mod cache;
+mod cache_crash;
 mod cache_keys;
 mod cache_tests;
 mod demo;

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
 };
 
@@ -46,9 +46,12 @@ pub struct Generation {
     pub bodies: Bodies,
     store: Box<dyn Store>,
     filter: Filter,
-    /// The list of names for the filter, and those that are not written yet.
-    names: Mutex<(File, Vec<u8>)>,
+    /// The list of names for the filter.
+    names: Mutex<File>,
+    names_unsynced: AtomicBool,
     seed: u64,
+    /// Body files that no record refers to any more, but after a crash before the next flush one would.
+    outdated: Mutex<Vec<u64>>,
     shares: Mutex<Shares>,
     /// Bytes of body files.
     body_bytes: AtomicU64,
@@ -87,8 +90,10 @@ impl Generation {
             bodies: Bodies::new(dir.join("bodies"), seed),
             store,
             filter,
-            names: Mutex::new((list, Vec::new())),
+            names: Mutex::new(list),
+            names_unsynced: AtomicBool::new(false),
             seed,
+            outdated: Mutex::default(),
             shares: Mutex::new(shares),
             body_bytes: AtomicU64::new(0),
             record_bytes: AtomicU64::new(0),
@@ -118,14 +123,30 @@ impl Generation {
         self.store.get(prefix, limit)
     }
 
-    /// Puts a record. The body file of the one it replaces goes, unless both name the same.
+    /// Makes names known before something is put under them, for this process and, whenever it ends, for the
+    /// next: a record without a name would be overlooked by removals and could come to light later. Whoever
+    /// makes a place invalid from now on finds it; whoever did so before is seen by a look at the epochs.
+    pub fn announce<'a>(&self, keys: impl Iterator<Item = &'a DiskKey>) -> Result<(), StoreError> {
+        let mut lines = Vec::new();
+        for name in keys.map(name_of) {
+            // A name whose bits were all there needs no line: those that set them have theirs.
+            if insert_name(&self.filter, name) {
+                lines.extend_from_slice(name);
+            }
+        }
+        fence(Ordering::SeqCst);
+        if !lines.is_empty() {
+            let mut names = lock(&self.names);
+            names.write_all(&lines).map_err(unlisted)?;
+            self.names_unsynced.store(true, Ordering::Relaxed);
+            self.name_bytes.fetch_add(lines.len() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Puts a record under a name that was announced. The body file of the one it replaces goes with the next flush, unless both name the same.
     pub fn put(&self, key: &DiskKey, value: &[u8]) -> Result<(), StoreError> {
         let name = name_of(key);
-        // A name whose bits were all there needs no line: those that set them have theirs.
-        if insert_name(&self.filter, name) {
-            self.names().1.extend_from_slice(name);
-            self.name_bytes.fetch_add(NAME as u64, Ordering::Relaxed);
-        }
         let old = self.store.put(key, value)?;
         let file = self.file_of(value);
         let body = file.map_or(0, |(_, len)| bodies::size_on_disk(len));
@@ -183,12 +204,10 @@ impl Generation {
 
     /// What was put and removed so far survives the process.
     pub fn flush(&self) -> Result<StoreStats, StoreError> {
-        let mut names = self.names();
-        let (file, pending) = &mut *names;
-        // Before the index: a record whose name is missing would not be found.
-        file.write_all(pending).map_err(|e| StoreError(format!("the list of names: {e}")))?;
-        pending.clear();
-        drop(names);
+        // Before the index, which must not outlive them when the machine goes down.
+        if self.names_unsynced.swap(false, Ordering::Relaxed) {
+            lock(&self.names).sync_data().map_err(unlisted)?;
+        }
         let counts = [&self.body_bytes, &self.entries, &self.record_bytes];
         let counts = counts.map(|count| count.load(Ordering::Relaxed).to_le_bytes());
         self.store.put(COUNTS, &counts.concat())?;
@@ -196,6 +215,7 @@ impl Generation {
             self.store.put(&key, &value)?;
         }
         self.store.flush()?;
+        std::mem::take(&mut *lock(&self.outdated)).into_iter().for_each(|name| self.bodies.remove(name));
         self.measure()
     }
 
@@ -255,20 +275,24 @@ impl Generation {
         if let Some((name, _)) = file
             && kept != Some(name)
         {
-            self.bodies.remove(name);
+            lock(&self.outdated).push(name);
         }
         if let Some(name) = key.first_chunk() {
             self.shares().change(name, 0, record + body);
         }
     }
 
-    fn names(&self) -> MutexGuard<'_, (File, Vec<u8>)> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn shares(&self) -> MutexGuard<'_, Shares> {
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shares)
     }
+}
+
+fn unlisted(error: std::io::Error) -> StoreError {
+    StoreError(format!("the list of names: {error}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The key of a record.

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering, fence},
         mpsc,
     },
     time::Duration,
@@ -33,6 +33,7 @@ pub mod bodies;
 pub mod engine;
 pub mod filter;
 pub mod generation;
+mod mending;
 pub mod meta;
 mod placing;
 pub mod queue;
@@ -263,6 +264,12 @@ impl Disk {
         taken
     }
 
+    /// Responses that wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.shared.queue.waiting()
+    }
+
     /// Removes one response, or its whole place where that cannot be queued.
     pub fn remove_entry(&self, key: &Key, vary: &Vary) {
         let open = self.generation() != 0;
@@ -275,6 +282,8 @@ impl Disk {
     /// Removes all of a place. The future says whether that became durable in time; there is none when
     /// the disk has nothing there.
     pub fn remove_place(&self, place: u64) -> Option<impl Future<Output = bool> + Send + use<>> {
+        // After its epoch, and before a look at what was announced: the writer does both the other way round.
+        fence(Ordering::SeqCst);
         let live = self.shared.live.load();
         let possible =
             live.generations.is_empty() || live.generations.iter().any(|g| g.may_hold_place(place));

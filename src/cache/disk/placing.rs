@@ -16,11 +16,11 @@ use crate::cache::{
 
 impl Writer {
     pub(super) fn write(&mut self, key: &Key, entry: &Entry) -> Result<(), StoreError> {
+        let name = disk_key(key, &entry.vary);
         let purged = self.meta.rules.iter().any(|rule| rule.covers(key.as_bytes(), entry.since));
         if purged || !self.shared.epochs.valid(key.place, entry.since) {
             return Ok(());
         }
-        let name = disk_key(key, &entry.vary);
         if !entry.vary.is_empty() {
             self.make_room(key, &name)?;
         }

@@ -74,11 +74,6 @@ impl Shares {
             self.0.entry(slot).or_default().bytes = u64::from_le_bytes(bytes);
         }
     }
-
-    #[cfg(test)]
-    pub fn bytes(&self) -> u64 {
-        self.0.values().map(|share| share.bytes).sum()
-    }
 }
 
 fn slot(name: &Name) -> Option<u16> {

@@ -13,7 +13,8 @@ use std::{
 
 use super::{
     Live, Lock, Meta, Rule, Shared, damaged,
-    generation::Generation,
+    generation::{DiskKey, Generation, disk_key},
+    mending::Closed,
     queue::{Order, Work, Write},
     recovery,
 };
@@ -23,11 +24,7 @@ use crate::{
 };
 
 /// What a crash may lose. sled's own default is 500 ms.
-const FLUSH_EVERY: Duration = Duration::from_millis(250);
-
-/// The pause before the tier is opened again, doubled with each failure in a row.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
 /// How often the writer looks up without work.
 const IDLE: Duration = Duration::from_secs(1);
@@ -48,6 +45,7 @@ pub fn start(
         unflushed: Vec::new(),
         dirty_since: None,
         failures: 0,
+        faults: 0,
         closed: None,
     };
     std::thread::Builder::new().name("cache-write".to_owned()).spawn(move || writer.run(&opened)).map(drop)
@@ -55,36 +53,34 @@ pub fn start(
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    lock: Lock,
+    pub(super) lock: Lock,
     pub(super) meta: Meta,
     /// The current one, then the older one; none while the tier is closed.
     pub(super) generations: Vec<Arc<Generation>>,
     /// Orders that are still to be carried out.
-    waiting: Vec<Order>,
+    pub(super) waiting: Vec<Order>,
     /// Orders that were carried out and are not durable yet: an error puts them back.
-    unflushed: Vec<Order>,
+    pub(super) unflushed: Vec<Order>,
     pub(super) dirty_since: Option<Instant>,
     /// Errors in a row, without a successful flush between.
-    failures: u32,
-    closed: Option<Closed>,
-}
-
-/// The tier after an error.
-struct Closed {
-    until: Instant,
-    /// Hears when the old handles are gone.
-    dropped: mpsc::Receiver<()>,
-    /// The generations that were open.
-    numbers: Vec<u64>,
+    pub(super) failures: u32,
+    /// Those among them for which the folder itself, which can be written, is not to blame.
+    pub(super) faults: u32,
+    pub(super) closed: Option<Closed>,
 }
 
 impl Writer {
     fn run(mut self, opened: &mpsc::Sender<Vec<Diagnostic>>) {
+        let begin = Instant::now();
         let found = self.open_all();
+        let took_ms = begin.elapsed().as_millis() as u64;
+        // The start did not wait: what it would have said is said here.
         if let Err(late) = opened.send(found) {
             late.0.iter().for_each(|d| tracing::warn!(why = %d.label, "{}", d.title));
+            if self.closed.is_none() {
+                tracing::info!(entries = self.entries(), took_ms, "the cache on disk has joined");
+            }
         }
-        tracing::debug!(entries = self.entries(), "the cache on disk is open");
         loop {
             let mut work = self.shared.queue.take(self.patience());
             let close = work.close.take();
@@ -109,6 +105,7 @@ impl Writer {
             self.reopen();
         }
         if self.generations.is_empty() {
+            self.empty_for_orders();
             let skipped = work.writes.len() as u64;
             self.shared.stats.disk_writes_skipped.fetch_add(skipped, Ordering::Relaxed);
             return;
@@ -129,6 +126,7 @@ impl Writer {
             self.unflushed.push(order);
             outcome?;
         }
+        self.announce(&writes)?;
         for write in writes {
             match write {
                 Write::Entry(key, entry) => self.write(&key, &entry)?,
@@ -142,6 +140,18 @@ impl Writer {
             self.flush()?;
         }
         Ok(())
+    }
+
+    fn announce(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let names: Vec<DiskKey> = writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::Entry(key, entry) => Some(disk_key(key, &entry.vary)),
+                Write::Promote(key) => Some(*key),
+                Write::Remove(_) => None,
+            })
+            .collect();
+        self.generations[0].announce(names.iter())
     }
 
     fn carry_out(&mut self, order: &Order) -> Result<(), StoreError> {
@@ -173,11 +183,10 @@ impl Writer {
             blobs += generation.flush()?.blobs;
         }
         self.dirty_since = None;
-        self.failures = 0;
-        for order in self.unflushed.drain(..) {
-            let (Order::RemovePlace(_, done) | Order::Purge(_, done)) = order;
-            let _ = done.send(());
-        }
+        (self.failures, self.faults) = (0, 0);
+        // Who is told that it is done finds it in the counts.
+        self.count();
+        self.unflushed.drain(..).for_each(acknowledge);
         self.shared.stats.disk_blobs.store(blobs, Ordering::Relaxed);
         self.shared.stats.disk_works();
         if self.generations[0].bytes() >= self.shared.generation_bytes {
@@ -214,7 +223,7 @@ impl Writer {
         Ok(())
     }
 
-    fn new_generation(&self) -> Result<Arc<Generation>, StoreError> {
+    pub(super) fn new_generation(&self) -> Result<Arc<Generation>, StoreError> {
         recovery::open(&self.shared, self.shared.epochs.tick()).map_err(StoreError)
     }
 
@@ -250,78 +259,6 @@ impl Writer {
         problems
     }
 
-    /// Closes the tier after an error, for a while.
-    fn close_after(&mut self, why: &str) {
-        tracing::warn!(%why, "the cache on disk is closed for a while; requests are served without it");
-        self.shared.stats.disk_fails(why);
-        let generations = std::mem::take(&mut self.generations);
-        self.publish();
-        let numbers = match &self.closed {
-            Some(closed) if generations.is_empty() => closed.numbers.clone(),
-            _ => generations.iter().map(|generation| generation.number).collect(),
-        };
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_PAUSE);
-        self.failures += 1;
-        self.dirty_since = None;
-        // What was not durable is carried out again.
-        self.waiting.append(&mut self.unflushed);
-        let dropped = recovery::drop_apart(generations);
-        self.closed = Some(Closed { until: Instant::now() + pause, dropped, numbers });
-    }
-
-    /// Opens the tier again: as it was, at the second failure without the older generation, at the third
-    /// empty.
-    fn reopen(&mut self) {
-        let Some(closed) = self.closed.take() else { return };
-        let dir = self.shared.dir.clone();
-        let kept = match (self.failures, closed.dropped.try_recv()) {
-            // Handles that do not go away hold their files.
-            (_, Err(mpsc::TryRecvError::Empty)) => 0,
-            (0 | 1, _) => 2,
-            (2, _) => 1,
-            _ => 0,
-        };
-        closed.numbers.iter().skip(kept).for_each(|number| recovery::trash(&dir, *number));
-        let opened = self.retake_folder().and_then(|()| {
-            let present =
-                closed.numbers.iter().take(kept).filter(|n| recovery::generation_dir(&dir, **n).exists());
-            let mut generations = Vec::new();
-            for number in present {
-                generations.push(recovery::open(&self.shared, *number)?);
-            }
-            if generations.is_empty() {
-                generations.push(self.new_generation().map_err(|e| e.0)?);
-            }
-            Ok(generations)
-        });
-        match opened {
-            Ok(generations) => {
-                self.generations = generations;
-                self.publish();
-                tracing::info!(entries = self.entries(), "the cache on disk is open again");
-                // Proves that it can be written, and makes the tier whole in the statistics.
-                self.dirty_since = Some(Instant::now().checked_sub(FLUSH_EVERY).unwrap_or_else(Instant::now));
-            }
-            Err(why) => {
-                self.closed = Some(closed);
-                self.close_after(&why);
-            }
-        }
-    }
-
-    /// Makes and locks the folder anew when it was taken away.
-    fn retake_folder(&mut self) -> Result<(), String> {
-        let dir = &self.shared.dir;
-        if dir.join("lock").exists() && dir.join("meta").exists() {
-            return Ok(());
-        }
-        super::make_folder(dir).map_err(|e| e.to_string())?;
-        if !dir.join("lock").exists() {
-            self.lock = Lock::take(dir).map_err(|e| format!("the folder cannot be locked: {e:?}"))?;
-        }
-        self.meta.write(dir).map_err(|e| e.to_string())
-    }
-
     /// The end: everything durable, all handles gone.
     fn finish(&mut self) {
         if !self.generations.is_empty() {
@@ -335,7 +272,7 @@ impl Writer {
         let _ = recovery::drop_apart(generations).recv_timeout(Duration::from_secs(5));
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let current = self.generations.first().map_or(0, |generation| generation.number);
         let live = Live { generations: self.generations.clone(), rules: self.meta.rules.clone() };
         self.shared.live.store(Arc::new(live));
@@ -350,7 +287,7 @@ impl Writer {
         self.shared.stats.disk_entries.store(self.entries(), Ordering::Relaxed);
     }
 
-    fn entries(&self) -> u64 {
+    pub(super) fn entries(&self) -> u64 {
         self.generations.iter().map(|generation| generation.entries()).sum()
     }
 
@@ -360,4 +297,9 @@ impl Writer {
         let until_open = self.closed.as_ref().map(|c| c.until.saturating_duration_since(Instant::now()));
         until_flush.or(until_open).unwrap_or(IDLE).min(IDLE)
     }
+}
+
+pub(super) fn acknowledge(order: Order) {
+    let (Order::RemovePlace(_, done) | Order::Purge(_, done)) = order;
+    let _ = done.send(());
 }

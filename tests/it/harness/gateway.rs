@@ -170,6 +170,20 @@ impl Gateway {
         lines
     }
 
+    /// A metric without labels, as it stands now.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.admin_get("/metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{text}"))
+    }
+
+    /// Waits until what is stored on disk has joined.
+    #[track_caller]
+    pub fn await_cache(&self) {
+        eventually("the cache on disk is open", || self.metric("gatewright_cache_disk_working") == 1.0);
+    }
+
     pub fn client(&self) -> Client {
         Client::connect(self.address)
     }

@@ -1,7 +1,6 @@
 //! Whether the counts of what is on disk are what lies there, and whether the bounds hold.
 
 use super::*;
-use crate::cache::store::Store as _;
 
 /// Entries and bytes of what lies in the generations of a closed store: records and bodies.
 fn measured(dir: &Path) -> (u64, u64) {
