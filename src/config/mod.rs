@@ -9,7 +9,9 @@ pub mod compile;
 pub mod model;
 mod read;
 mod record;
+pub mod reference;
 mod scalar;
+pub mod schema;
 pub mod span;
 mod value;
 pub mod write;
@@ -24,7 +26,7 @@ use crate::diagnostic::{Diagnostic, codes};
 pub use compile::{Compiled, Manner, Source, Summary, compile};
 pub use model::Model;
 pub use read::{Lookup, Spanned};
-pub use record::{Deep, KeyDoc};
+pub use record::{Deep, KeyDoc, Shape};
 pub use scalar::duration;
 pub use value::{
     Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size, Switch,
@@ -122,4 +124,10 @@ fn root_words(bytes: &[u8]) -> impl Iterator<Item = &str> {
 #[must_use]
 pub fn keys() -> &'static [KeyDoc] {
     Model::KEYS
+}
+
+/// The keys of `x-gatewright` in a description.
+#[must_use]
+pub fn extension_keys() -> &'static [KeyDoc] {
+    Policy::KEYS
 }

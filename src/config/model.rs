@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::{
     read::{FromNode, Reader, Spanned},
-    record::record,
+    record::{Shape, record},
     scalar::words,
     span::Node,
     value::{

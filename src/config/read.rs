@@ -7,7 +7,7 @@
 use std::{borrow::Cow, ops::Deref, sync::Arc};
 
 use super::{
-    record::KeyDoc,
+    record::{KeyDoc, Shape},
     span::{Document, Key, Node, Span, Value, is_presentable},
 };
 use crate::diagnostic::{Code, Diagnostic, Place, codes, suggest};
@@ -58,6 +58,8 @@ pub trait Lookup {
 pub trait FromNode: Sized {
     /// Completes "expected …".
     const WHAT: &'static str;
+    /// What the reference and the JSON Schema say of it.
+    const SHAPE: Shape = Shape::Text(Self::WHAT);
     /// Of a mapping: its keys.
     const KEYS: &'static [KeyDoc] = &[];
     /// Of a mapping: the keys of a record that it takes in.

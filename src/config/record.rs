@@ -4,15 +4,39 @@
 #[derive(Debug)]
 pub struct KeyDoc {
     pub name: &'static str,
-    /// Lines of Markdown.
+    /// Lines of Markdown. The last sentence begins with `Default:` where the key may be absent and that matters.
     pub doc: &'static str,
     pub required: bool,
     /// What its value is.
-    pub what: &'static str,
+    pub shape: Shape,
     /// The keys of its value, or of each item of its value, where that is a mapping.
     pub keys: &'static [KeyDoc],
     /// Further keys of it, which several mappings share.
     pub more: &'static [KeyDoc],
+}
+
+/// The form of a value, as the reference and the JSON Schema tell it.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// A text, with what it means.
+    Text(&'static str),
+    /// The same, with a regular expression that every such text matches.
+    Form(&'static str, &'static str),
+    /// A whole number.
+    Number,
+    /// A number of bytes, with or without a unit.
+    Size,
+    Bool,
+    Words(&'static [&'static str]),
+    /// A mapping, see [`KeyDoc::keys`]. A scalar may stand for it as the value of the key named here.
+    Keys(Option<&'static str>),
+    List(&'static Self),
+    /// A list of at least one.
+    Filled(&'static Self),
+    OneOrList(&'static Self),
+    /// A mapping whose keys are names.
+    Named(&'static Self),
+    OrOff(&'static Self),
 }
 
 /// A mapping: its struct, how it is read, and its reference, from one list of documented keys.
@@ -26,8 +50,10 @@ macro_rules! record {
     (@type optional $ty:ty) => { Option<$ty> };
     (@type deep $ty:ty) => { Option<$ty> };
     (@type many $ty:ty) => { Vec<$ty> };
-    (@what many $ty:ty) => { <Vec<$ty> as FromNode>::WHAT };
-    (@what $kind:ident $ty:ty) => { <$ty as FromNode>::WHAT };
+    (@shape many $ty:ty) => { <Vec<$ty> as FromNode>::SHAPE };
+    (@shape $kind:ident $ty:ty) => { <$ty as FromNode>::SHAPE };
+    (@short) => { None };
+    (@short $short:ident) => { Some(stringify!($short)) };
     (@read required $reader:ident $fields:ident $name:expr) => { $reader.required($fields, $name) };
     (@read many $reader:ident $fields:ident $name:expr) => { $reader.many($fields, $name) };
     (@read $kind:ident $reader:ident $fields:ident $name:expr) => { Some($reader.optional($fields, $name)) };
@@ -111,11 +137,13 @@ macro_rules! record {
 
         impl FromNode for $Name {
             const WHAT: &'static str = "a mapping";
+            const SHAPE: $crate::config::record::Shape =
+                $crate::config::record::Shape::Keys($crate::config::record::record!(@short $($short)?));
             const KEYS: &'static [$crate::config::record::KeyDoc] = &[$($crate::config::record::KeyDoc {
                 name: stringify!($key),
                 doc: concat!($($doc, "\n"),+),
                 required: matches!(stringify!($kind).as_bytes(), b"required"),
-                what: $crate::config::record::record!(@what $kind $ty),
+                shape: $crate::config::record::record!(@shape $kind $ty),
                 keys: <$ty as FromNode>::KEYS,
                 more: <$ty as FromNode>::MORE,
             }),*];

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     read::{FromNode, Reader},
+    record::Shape,
     span::Node,
     value::{
         HostName, Language, Location, Pem, Percent, Prefix, Range, Secret, ServerUrl, Size, UpstreamRef,
@@ -44,6 +45,7 @@ impl FromNode for Secret {
 
 impl FromNode for bool {
     const WHAT: &'static str = "`true` or `false`";
+    const SHAPE: Shape = Shape::Bool;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| match text {
@@ -58,6 +60,7 @@ macro_rules! integers {
     ($($ty:ty),*) => {$(
         impl FromNode for $ty {
             const WHAT: &'static str = "a whole number";
+            const SHAPE: Shape = Shape::Number;
 
             fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
                 reader.scalar(Self::WHAT, node, |text| {
@@ -71,6 +74,7 @@ integers!(u32, u64, usize);
 
 impl FromNode for Duration {
     const WHAT: &'static str = "a duration such as `30s`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, "^([0-9]+(ms|s|m|h|d))+$");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -105,6 +109,7 @@ pub fn duration(text: &str) -> Option<Duration> {
 
 impl FromNode for Size {
     const WHAT: &'static str = "a size such as `64KiB`, `10MB` or `1048576`";
+    const SHAPE: Shape = Shape::Size;
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -146,6 +151,7 @@ fn size(text: &str) -> Option<Size> {
 
 impl FromNode for SocketAddr {
     const WHAT: &'static str = "an address such as `127.0.0.1:8080`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, ":[0-9]+$");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -179,6 +185,7 @@ impl FromNode for Range {
 
 impl FromNode for ServerUrl {
     const WHAT: &'static str = "an address such as `http://10.0.0.5:8000`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, "^[Hh][Tt][Tt][Pp][Ss]?://");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| server_url(text).map(Self))
@@ -265,6 +272,7 @@ impl FromNode for HostName {
 
 impl FromNode for Prefix {
     const WHAT: &'static str = "a path such as `/petstore`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, "^/");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -281,6 +289,7 @@ impl FromNode for Prefix {
 
 impl FromNode for Template {
     const WHAT: &'static str = "a path such as `/legacy/**` or `/users/{id}`";
+    const SHAPE: Shape = Shape::Form(Self::WHAT, "^/");
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         reader.scalar(Self::WHAT, node, |text| {
@@ -358,6 +367,7 @@ macro_rules! words {
     ($Name:ty: $first:literal => $value:expr $(, $word:literal => $other:expr)* $(,)?) => {
         impl FromNode for $Name {
             const WHAT: &'static str = concat!("one of `", $first, "`" $(, ", `", $word, "`")*);
+            const SHAPE: Shape = Shape::Words(&[$first $(, $word)*]);
 
             fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
                 reader.scalar(Self::WHAT, node, |text| match text {

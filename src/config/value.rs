@@ -8,7 +8,7 @@ use url::Url;
 use super::{
     model::Headers,
     read::{FromNode, Reader, Spanned},
-    record::{Deep, KeyDoc},
+    record::{Deep, KeyDoc, Shape},
     scalar::header_name,
     span::{Key, Node, Value},
 };
@@ -118,6 +118,7 @@ pub struct Prefix(pub String);
 /// A list gives a name several values.
 impl FromNode for Headers {
     const WHAT: &'static str = "a mapping of header fields";
+    const SHAPE: Shape = Shape::Named(&Shape::OneOrList(&HeaderValue::SHAPE));
 
     fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
         let Named(fields) = Named::<Many<HeaderValue>>::from_node(reader, node)?;
@@ -138,6 +139,7 @@ impl FromNode for Headers {
 
 impl<T: FromNode> FromNode for Spanned<T> {
     const WHAT: &'static str = T::WHAT;
+    const SHAPE: Shape = T::SHAPE;
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
     const SHORT: bool = T::SHORT;
@@ -150,6 +152,7 @@ impl<T: FromNode> FromNode for Spanned<T> {
 
 impl<T: FromNode> FromNode for Vec<T> {
     const WHAT: &'static str = "a list";
+    const SHAPE: Shape = Shape::List(&T::SHAPE);
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
     const SHORT: bool = T::SHORT;
@@ -177,6 +180,7 @@ fn items_of<T: FromNode>(reader: &mut Reader<'_>, items: &[Node]) -> Vec<T> {
 
 impl<T: FromNode> FromNode for Many<T> {
     const WHAT: &'static str = T::WHAT;
+    const SHAPE: Shape = Shape::OneOrList(&T::SHAPE);
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
     const SHORT: bool = T::SHORT;
@@ -191,6 +195,7 @@ impl<T: FromNode> FromNode for Many<T> {
 
 impl<T: FromNode> FromNode for Filled<T> {
     const WHAT: &'static str = "a list of at least one";
+    const SHAPE: Shape = Shape::Filled(&T::SHAPE);
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
 
@@ -205,6 +210,7 @@ impl<T: FromNode> FromNode for Filled<T> {
 
 impl<T: FromNode> FromNode for Named<T> {
     const WHAT: &'static str = "a mapping of names";
+    const SHAPE: Shape = Shape::Named(&T::SHAPE);
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
     const SHORT: bool = T::SHORT;
@@ -232,6 +238,7 @@ impl<T: FromNode> FromNode for Named<T> {
 
 impl<T: FromNode> FromNode for Switch<T> {
     const WHAT: &'static str = T::WHAT;
+    const SHAPE: Shape = Shape::OrOff(&T::SHAPE);
     const KEYS: &'static [KeyDoc] = T::KEYS;
     const MORE: &'static [KeyDoc] = T::MORE;
     const SHORT: bool = T::SHORT;

@@ -28,6 +28,7 @@ mod cache_crash;
 mod cache_keys;
 mod cache_tests;
 mod demo;
+mod deploy;
 mod docs;
 mod keys;
 mod lifecycle;
