@@ -27,9 +27,10 @@ bench: ## Measure CPU per request beside nginx and HAProxy, start, import; print
 	cargo build --release --locked
 	python3 tests/bench/run.py
 
-soak: ## The long scenarios in their full size (10 GB bodies, minutes of load)
+soak: ## The long scenarios in their full size (10 GB bodies, minutes of load, 200 kills of each kind)
 	@tests/setup.sh build test
-	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: --nocapture
+	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: cache_crash:: --nocapture
+	GATEWRIGHT_SOAK=1 cargo test --release --locked --lib -- disk::tests::crash:: --nocapture
 
 docs: ## Write the generated reference anew and build the documentation of the code
 	UPDATE=1 cargo test --locked --lib -- not_stale

@@ -106,6 +106,10 @@ pub struct CacheState {
     /// Answers held in memory.
     pub memory_entries: u64,
     pub memory_bytes: u64,
+    /// Whether the cache on disk is open and works.
+    pub disk_working: bool,
+    /// What is wrong with it; empty when nothing is, or while it is being opened.
+    pub disk_problem: String,
 }
 
 /// What to remove from the cache.

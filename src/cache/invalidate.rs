@@ -80,10 +80,13 @@ impl Cache {
             let place = key::place(request.host, path, self.inner.seed);
             self.inner.epochs.invalidate(place);
             CacheStats::add(&self.inner.stats.invalidations);
-            pending.extend(self.inner.disk.as_ref().and_then(|disk| disk.remove_place(place)));
+            let done = self.inner.disk.as_ref().and_then(|disk| disk.remove_place(place));
+            pending.extend(done.map(|done| (place, done)));
         }
-        for done in pending {
+        for (place, done) in pending {
             let _ = done.await;
+            // What was read before it was gone from disk came back to memory as if it were younger.
+            self.inner.epochs.invalidate(place);
         }
     }
 
@@ -103,8 +106,11 @@ impl Cache {
                     None => true,
                 }
             }
-            _ => disk.purge(Rule { before: moment, purge }).await,
+            _ => disk.purge(Rule { before: moment, purge: purge.clone() }).await,
         };
+        // What was read before it was gone from disk came back to memory as if it were younger.
+        self.inner.epochs.interrupt();
+        self.inner.memory.purge(|key| purge.covers(key));
         if durable { Ok(Purged { memory }) } else { Err(PurgeError) }
     }
 }

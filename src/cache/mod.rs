@@ -119,7 +119,7 @@ pub(crate) struct Inner {
 
 impl Cache {
     /// Opens the cache. It always comes up: where the disk tier cannot be had, the diagnostics say why
-    /// (an error when another instance uses the folder or it cannot be written, a warning when what was
+    /// (an error when another instance uses the folder, a warning when it cannot be written or what was
     /// stored is lost) and the cache works in memory.
     #[must_use]
     pub fn open(config: &CacheConfig) -> (Self, Vec<Diagnostic>) {

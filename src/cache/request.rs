@@ -88,8 +88,10 @@ pub enum Miss {
     Vary,
     /// Something is stored, but not for callers with credentials.
     Credentials,
-    /// The disk did not answer in time, or is not there yet.
+    /// The disk did not answer in time, or what it holds is damaged.
     Disk,
+    /// The disk tier is being opened, or closed after an error.
+    DiskClosed,
 }
 
 impl Miss {
@@ -100,6 +102,7 @@ impl Miss {
             Self::Vary => "vary-miss",
             Self::Credentials => "miss",
             Self::Disk => "miss; detail=disk",
+            Self::DiskClosed => "miss; detail=disk-closed",
         }
     }
 }

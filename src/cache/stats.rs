@@ -102,6 +102,17 @@ impl CacheStats {
         }
     }
 
+    /// Counts a record or body that failed its checksum, and says so with each doubling of the count.
+    pub(super) fn disk_damaged(&self) {
+        let count = self.disk_corrupt.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            tracing::warn!(
+                count,
+                "stored answers failed their checksum and are fetched anew; check the disk"
+            );
+        }
+    }
+
     pub(super) fn disk_fails(&self, what: impl Into<String>) {
         Self::add(&self.disk_errors);
         self.disk_still_fails(what);

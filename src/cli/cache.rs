@@ -57,8 +57,13 @@ fn stats(cache: &Value) -> String {
     if cache["enabled"] != true {
         return "the cache is off\n".to_owned();
     }
+    let closed = match (&cache["disk_working"], cache["disk_problem"].as_str()) {
+        (Value::Bool(false), Some("")) => "        not open yet\n".to_owned(),
+        (Value::Bool(false), Some(problem)) => format!("        closed: {problem}\n"),
+        _ => String::new(),
+    };
     format!(
-        "disk    {} answers, {} of {} bytes\nmemory  {} answers, {} bytes\n",
+        "disk    {} answers, {} of {} bytes\n{closed}memory  {} answers, {} bytes\n",
         number("entries"),
         number("bytes"),
         number("max_bytes"),

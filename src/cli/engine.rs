@@ -455,6 +455,8 @@ fn cache_state(cache: &cache::Cache, max_bytes: u64) -> admin::CacheState {
         max_bytes,
         memory_entries: report.memory_entries,
         memory_bytes: report.memory_bytes,
+        disk_working: report.disk_ok,
+        disk_problem: report.disk_problem,
     }
 }
 

@@ -460,7 +460,11 @@ fn each_kind_of_value_has_its_own_words() {
             "expected a share such as `50%`, found `0.5`",
             "write a whole number from 1 to 100 with `%`",
         ),
-        ("cache: { caller_share: 101% }", "expected a share such as `50%`, found `101%`", ""),
+        (
+            "cache: { caller_share: 101% }",
+            "expected a share such as `50%`, found `101%`",
+            "write a whole number from 1 to 100 with `%`",
+        ),
         (
             "cache: { memory: 64 MiBs }",
             "expected a size such as `64KiB`, `10MB` or `1048576`, found `64 MiBs`",

@@ -72,7 +72,7 @@ fn fill(dir: &Path, count: u64) {
         let path = format!("/items/{i}");
         let request = request(&path, &asked, &options);
         let times = Times { sent_ms: request.now_ms, received_ms: request.now_ms };
-        let body = format!("{{\"id\":{i},\"filler\":\"{:0>200}\"}}", i);
+        let body = format!("{{\"id\":{i},\"filler\":\"{i:0>200}\"}}");
         let mut fill = cache.admit(&request, StatusCode::OK, &headers, times, cache.moment()).unwrap();
         fill.data(&body.into());
         assert!(fill.finish());

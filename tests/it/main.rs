@@ -25,6 +25,7 @@ mod upstreams;
 mod browser;
 mod cache;
 mod cache_crash;
+mod cache_disk;
 mod cache_keys;
 mod cache_tests;
 mod demo;

@@ -137,14 +137,15 @@ impl Generation {
         fence(Ordering::SeqCst);
         if !lines.is_empty() {
             let mut names = lock(&self.names);
-            names.write_all(&lines).map_err(unlisted)?;
+            names.write_all(&lines).map_err(|e| unlisted(&e))?;
             self.names_unsynced.store(true, Ordering::Relaxed);
             self.name_bytes.fetch_add(lines.len() as u64, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// Puts a record under a name that was announced. The body file of the one it replaces goes with the next flush, unless both name the same.
+    /// Puts a record under a name that was announced. The body file of the one it replaces goes with the next
+    /// flush, unless both name the same.
     pub fn put(&self, key: &DiskKey, value: &[u8]) -> Result<(), StoreError> {
         let name = name_of(key);
         let old = self.store.put(key, value)?;
@@ -206,7 +207,7 @@ impl Generation {
     pub fn flush(&self) -> Result<StoreStats, StoreError> {
         // Before the index, which must not outlive them when the machine goes down.
         if self.names_unsynced.swap(false, Ordering::Relaxed) {
-            lock(&self.names).sync_data().map_err(unlisted)?;
+            lock(&self.names).sync_data().map_err(|e| unlisted(&e))?;
         }
         let counts = [&self.body_bytes, &self.entries, &self.record_bytes];
         let counts = counts.map(|count| count.load(Ordering::Relaxed).to_le_bytes());
@@ -287,7 +288,7 @@ impl Generation {
     }
 }
 
-fn unlisted(error: std::io::Error) -> StoreError {
+fn unlisted(error: &std::io::Error) -> StoreError {
     StoreError(format!("the list of names: {error}"))
 }
 

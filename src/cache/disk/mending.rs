@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Lock, Unlocked,
+    Lock, Meta, Unlocked, Unread,
     generation::Generation,
     recovery,
     writer::{FLUSH_EVERY, Writer, acknowledge},
@@ -83,7 +83,7 @@ impl Writer {
     pub(super) fn reopen(&mut self) {
         let Some(mut closed) = self.closed.take() else { return };
         let dir = self.shared.dir.clone();
-        if let Err(error) = self.retake_folder().and_then(|()| recovery::probe(&dir)) {
+        if let Err(error) = self.retake_folder(&mut closed).and_then(|()| recovery::probe(&dir)) {
             self.shared.stats.disk_still_fails(format!("the folder cannot be written: {error}"));
             closed.until = Instant::now() + self.next_pause();
             if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
@@ -140,19 +140,34 @@ impl Writer {
         Ok(generations)
     }
 
-    /// Makes and locks the folder anew when it was taken away.
-    fn retake_folder(&mut self) -> io::Result<()> {
+    /// Makes and locks the folder anew when it was taken away, or could not be had at the start.
+    fn retake_folder(&mut self, closed: &mut Closed) -> io::Result<()> {
         let dir = &self.shared.dir;
-        if dir.join("lock").exists() && dir.join("meta").exists() {
+        let locked = self.lock.is_some() && dir.join("lock").exists();
+        if locked && dir.join("meta").exists() && !self.unwritten {
             return Ok(());
         }
         super::make_folder(dir)?;
-        if !dir.join("lock").exists() {
-            self.lock = Lock::take(dir).map_err(|unlocked| match unlocked {
+        if !locked {
+            let lock = Lock::take(dir).map_err(|unlocked| match unlocked {
                 Unlocked::Io(error) => error,
                 Unlocked::Taken(_) => io::Error::other("another instance uses it"),
             })?;
+            self.lock = Some(lock);
         }
-        self.meta.write(dir)
+        if self.unwritten {
+            match Meta::read(dir) {
+                Ok(known) if known.seed == self.meta.seed && known.opened < self.meta.opened => {}
+                Err(Unread::Io(error)) => return Err(error),
+                // Of another seed, or of an instance that came between: its moments are above those of this one.
+                _ => recovery::trash_generations(dir),
+            }
+        }
+        self.meta.write(dir)?;
+        if std::mem::take(&mut self.unwritten) {
+            closed.numbers = recovery::generations(dir);
+            self.faults = 0;
+        }
+        Ok(())
     }
 }

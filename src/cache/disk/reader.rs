@@ -21,7 +21,6 @@ use super::{
     record,
 };
 use crate::cache::{
-    CacheStats,
     entry::{Entry, MAX_VARIANTS},
     key::Key,
     store::StoreError,
@@ -125,7 +124,7 @@ fn run(shared: &Shared, job: Job) {
         Job::Blocks { open, first, count, reply } => {
             let content = Bodies::read(shared.seed, &open.file, open.name, open.len, first, count);
             if content.is_err() {
-                CacheStats::add(&shared.stats.disk_corrupt);
+                shared.stats.disk_damaged();
             }
             let _ = reply.send(content);
             Ok(())
@@ -153,7 +152,7 @@ fn find(shared: &Shared, key: &Key, since: u64) -> Result<Vec<Entry>, StoreError
             }
             let Ok(disk_key) = <[u8; 32]>::try_from(&name[..]) else { continue };
             let Some(mut decoded) = record::decode(&value, generation.number, shared.seed) else {
-                CacheStats::add(&shared.stats.disk_corrupt);
+                shared.stats.disk_damaged();
                 shared.queue.write(Write::Remove(disk_key));
                 continue;
             };
@@ -177,7 +176,7 @@ fn open(shared: &Shared, wanted: BodyFile, whole: u64) -> Result<Opened, Late> {
     let generation = live.generations.iter().find(|g| g.number == wanted.generation).ok_or(Late::Gone)?;
     let BodyFile { name, len, .. } = wanted;
     let damaged = |_| {
-        CacheStats::add(&shared.stats.disk_corrupt);
+        shared.stats.disk_damaged();
         Late::Damaged
     };
     let file = generation.bodies.open(name).map_err(damaged)?;

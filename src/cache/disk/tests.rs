@@ -255,15 +255,23 @@ fn a_second_instance_is_refused_with_a_clear_error() {
     close(open(dir.path()));
 }
 
-#[test]
-fn a_folder_that_cannot_be_had_is_an_error_and_memory_works() {
+#[tokio::test]
+async fn a_folder_that_cannot_be_had_is_said_and_memory_works() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "x").unwrap();
     let (cache, diagnostics) = Cache::open(&config(&file.join("cache")));
     assert_eq!(diagnostics[0].code, codes::CACHE_UNAVAILABLE);
-    assert!(diagnostics[0].is_error());
+    assert!(!diagnostics[0].is_error(), "the gateway starts");
     assert_eq!(fill(&cache, &Ask::get("/x"), 200, &[FRESH], b"x"), Ok(true));
+    assert!(cache.stats().disk_problem.contains("cannot be made"));
+    // It is taken as soon as it can be had.
+    fs::remove_file(&file).unwrap();
+    until(&cache, |stats| stats.disk_ok).await;
+    fill(&cache, &Ask::get("/y"), 200, &[FRESH], b"y").unwrap();
+    until(&cache, |stats| stats.disk_entries == 1).await;
+    close(cache);
+    assert_eq!(stored(&open(&file.join("cache")), "/y").await.unwrap().0, "y");
 }
 
 /// Fills a store of small and large bodies and gives its folder.
@@ -483,7 +491,7 @@ async fn a_write_error_closes_the_tier_for_a_while_and_it_recovers() {
     assert!(cache.stats().disk_problem.contains("no space left"));
     // Traffic goes on, and what lies only on disk is a miss that says so.
     assert_eq!(stored(&cache, "/a").await.unwrap().0, "a");
-    assert!(matches!(cache.lookup(&Ask::get("/z").request()).await, Lookup::Miss(Miss::Disk)));
+    assert!(matches!(cache.lookup(&Ask::get("/z").request()).await, Lookup::Miss(Miss::DiskClosed)));
     faults.fail_writes.store(false, Ordering::Relaxed);
     until(&cache, |stats| stats.disk_ok).await;
     assert!(faults.opened.load(Ordering::Relaxed) > 1);

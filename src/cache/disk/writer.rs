@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Live, Lock, Meta, Rule, Shared, damaged,
+    Folder, Live, Lock, Meta, Rule, Shared, damaged,
     generation::{DiskKey, Generation, disk_key},
     mending::Closed,
     queue::{Order, Work, Write},
@@ -30,16 +30,12 @@ pub(super) const FLUSH_EVERY: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Starts the thread; `opened` hears once what was found in the folder.
-pub fn start(
-    shared: Arc<Shared>,
-    lock: Lock,
-    meta: Meta,
-    opened: mpsc::Sender<Vec<Diagnostic>>,
-) -> io::Result<()> {
+pub fn start(shared: Arc<Shared>, folder: Folder, opened: mpsc::Sender<Vec<Diagnostic>>) -> io::Result<()> {
     let writer = Writer {
         shared,
-        lock,
-        meta,
+        lock: folder.lock,
+        meta: folder.meta,
+        unwritten: folder.problem.is_some(),
         generations: Vec::new(),
         waiting: Vec::new(),
         unflushed: Vec::new(),
@@ -48,13 +44,18 @@ pub fn start(
         faults: 0,
         closed: None,
     };
-    std::thread::Builder::new().name("cache-write".to_owned()).spawn(move || writer.run(&opened)).map(drop)
+    std::thread::Builder::new()
+        .name("cache-write".to_owned())
+        .spawn(move || writer.run(folder.problem, &opened))
+        .map(drop)
 }
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    pub(super) lock: Lock,
+    pub(super) lock: Option<Lock>,
     pub(super) meta: Meta,
+    /// The folder could not be taken at the start.
+    pub(super) unwritten: bool,
     /// The current one, then the older one; none while the tier is closed.
     pub(super) generations: Vec<Arc<Generation>>,
     /// Orders that are still to be carried out.
@@ -70,9 +71,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, opened: &mpsc::Sender<Vec<Diagnostic>>) {
+    fn run(mut self, problem: Option<String>, opened: &mpsc::Sender<Vec<Diagnostic>>) {
         let begin = Instant::now();
-        let found = self.open_all();
+        let found = match problem {
+            Some(why) => {
+                self.close_after(&why);
+                Vec::new() // the start has said it
+            }
+            None => self.open_all(),
+        };
         let took_ms = begin.elapsed().as_millis() as u64;
         // The start did not wait: what it would have said is said here.
         if let Err(late) = opened.send(found) {

@@ -56,11 +56,7 @@ async fn child_that_writes_until_it_is_killed() {
             }
             90..98 => {
                 note(format!("removing {number} {version}"));
-                let t0 = Instant::now();
                 cache.invalidate(&ask.method(Method::PUT).request(), StatusCode::OK, &map(&[])).await;
-                if t0.elapsed() > Duration::from_millis(20) {
-                    note(format!("begin slow {number} {version} {:?}", t0.elapsed()));
-                }
                 note(format!("removed {number} {version}"));
             }
             _ => {
@@ -129,18 +125,6 @@ async fn check(dir: &Path, ended: u64, newest: &mut u64) -> usize {
         };
         // The last that was stored may not have come into the journal.
         let is_known = known.stored.iter().any(|(version, _)| *version == found);
-        if !is_known && found <= *newest {
-            let text = fs::read_to_string(dir.join("journal")).unwrap();
-            for (i, line) in text.lines().enumerate() {
-                if line.contains("slow")
-                    || line.contains(&format!(" {number} "))
-                    || line.contains(&format!("purg")) && line.contains(&format!(" {} ", number % 10))
-                {
-                    println!("{i}: {line}");
-                }
-            }
-            println!("total {} ended {ended}", text.lines().count());
-        }
         assert!(
             is_known || found > *newest,
             "{number}: {found} was removed, and is back: {:?}",
