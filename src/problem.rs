@@ -99,7 +99,7 @@ pub struct Part {
 }
 
 /// A refusal: a row of the table and what is particular about this one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Problem {
     pub kind: &'static Kind,
     /// Helps the caller mend the request; never an address, a stack or a secret.

@@ -1,6 +1,6 @@
 //! What the upstream answered, on its way into the store: new responses, validations, HEAD.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, Method, StatusCode, header};
 
@@ -16,6 +16,7 @@ use super::{
     key::Key,
     lookup::Keyed,
     options::SetCookie,
+    partial,
     request::CacheRequest,
 };
 
@@ -34,8 +35,8 @@ impl Cache {
         Moment(self.inner.epochs.now())
     }
 
-    /// Whether the upstream's response may be stored, judged by its head. The caller tees its body into
-    /// the [`Fill`]. A HEAD's answer is not stored, but renews or outdates the GET's (RFC 9111, 4.3.5).
+    /// Whether the upstream's response may be stored, judged by its head. The caller reads its body
+    /// through the [`Fill`]. A 206 is a part of a response to be completed. A HEAD's answer is not stored, but renews or outdates the GET's (RFC 9111, 4.3.5).
     pub fn admit(
         &self,
         request: &CacheRequest<'_>,
@@ -49,7 +50,14 @@ impl Cache {
             self.inner.freshen_by_head(request, &keyed, status, headers, times);
             return Err(NoStore::Method);
         }
-        let storable = match control::storable(&request.asked(), status, headers, times) {
+        let (status, headers, part) = match status {
+            StatusCode::PARTIAL_CONTENT => {
+                let (headers, part) = partial::as_whole(headers).ok_or(NoStore::Status)?;
+                (StatusCode::OK, Cow::Owned(headers), Some(part))
+            }
+            _ => (status, Cow::Borrowed(headers), None),
+        };
+        let storable = match control::storable(&request.asked(), status, &headers, times) {
             Ok(storable) => storable,
             Err(why) => {
                 if why.outdates_stored() && speaks_of_resource(status) {
@@ -62,12 +70,13 @@ impl Cache {
             Some(own) if !storable.for_all => own,
             _ => keyed.shared,
         };
-        let limit = request.options.max_object_bytes.unwrap_or(u64::MAX).min(self.inner.max_object_bytes);
-        let expected = content_length(headers);
+        let limit = self.inner.limit(request);
+        let expected = part.map_or_else(|| content_length(&headers), |part| Some(part.end - part.start));
         if expected.is_some_and(|length| length > limit) {
             return Err(NoStore::TooLarge);
         }
-        Ok(Fill::new(Arc::clone(&self.inner), key, storable, status, moment.0, expected, limit))
+        let fill = Fill::new(Arc::clone(&self.inner), key, storable, status, moment.0, expected, limit);
+        Ok(part.into_iter().fold(fill, Fill::of_part))
     }
 
     /// The stored response after the upstream's 304 to its conditions: renewed fields and freshness, in
@@ -89,6 +98,11 @@ impl Cache {
 }
 
 impl Inner {
+    /// Bytes of the largest response that is stored for a request.
+    pub(super) fn limit(&self, request: &CacheRequest<'_>) -> u64 {
+        request.options.max_object_bytes.unwrap_or(u64::MAX).min(self.max_object_bytes)
+    }
+
     fn refresh(
         &self,
         request: &CacheRequest<'_>,
@@ -110,7 +124,7 @@ impl Inner {
         hit.now_ms = request.now_ms.max(times.received_ms);
         let body = match &hit.body {
             HitBody::Bytes(bytes) => Stored::Bytes(bytes.clone()),
-            HitBody::File(_) => hit.stored().clone(),
+            _ => hit.stored().clone(),
         };
         match renewed(request, &entry, new, times) {
             Ok(storable) => {
@@ -166,6 +180,7 @@ impl Inner {
     /// What is stored for the request no longer counts: the upstream's newer answer may not be stored.
     fn forget(&self, request: &CacheRequest<'_>, keyed: &Keyed) {
         for key in keyed.own.iter().chain([&keyed.shared]) {
+            self.forget_parts(key);
             let Some(resource) = self.memory.get(key) else { continue };
             if let Ok(entry) = resource.select(key, request.headers, false, &self.epochs) {
                 self.remove(key, entry);
@@ -182,7 +197,7 @@ impl Inner {
 }
 
 /// The stored response's fields and policy, brought up to date by a head that is about it.
-fn renewed(
+pub(super) fn renewed(
     request: &CacheRequest<'_>,
     entry: &Entry,
     new: &HeaderMap,
@@ -215,6 +230,6 @@ fn speaks_of_resource(status: StatusCode) -> bool {
         || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     std::str::from_utf8(single(headers, &header::CONTENT_LENGTH)?).ok()?.parse().ok()
 }

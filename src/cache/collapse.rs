@@ -1,229 +1,228 @@
-//! One fetch for requests that miss the same key at once.
+//! One fetch for the requests that miss the same key at once.
 //!
-//! The first to come leads: it forwards, and its [`Fill`](super::Fill) carries the [`Flight`]. The others
-//! wait for its end, wherever their runtimes are, look up once more, and go on by themselves if that
-//! gives them nothing. A leader that dies, or whose response is not stored, releases all at once; a key
-//! whose response was not storable is not waited for again for a while.
+//! The first to come leads: it forwards, and tells the others through its [`Flight`] what came of it. They
+//! wait for the head of the answer, wherever their runtimes are:
+//!
+//! - it may be shared: they read its body while it arrives ([`super::arrival`]), those that come later too;
+//! - it may not be stored or reused: all go on at once, and for a while nobody waits for this key;
+//! - it is for other values of `Vary`: those who ask for the same other variant gather behind a leader of
+//!   their own;
+//! - the upstream could not be had: they fail with it, instead of trying one after the other what has just
+//!   failed, each with a timeout of its own;
+//! - the leader died, or is not heard of for long: one of them leads.
+//!
+//! Whom a look-up would not give the answer never waits for it: a flight is for one key and one principal,
+//! and what is shared is judged for each request as if it had been stored.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::Arc;
+
+use http::{HeaderName, Method, header};
+
+use super::{
+    Cache, CacheStats, Inner, RequestDirectiveMode,
+    arrival::{Arrival, Reader},
+    control::Caller,
+    directives::RequestDirectives,
+    entry::Entry,
+    hit::{Hit, HitBody, Origin},
+    lookup::{Keyed, Looked, decide},
+    range::{self, Wanted},
+    request::{CacheRequest, Lookup, Miss},
+    status::Forwarded,
+    vary::Vary,
 };
+use crate::{exchange, problem::Problem};
+use flights::{News, Place, Seat, Wait};
 
-use http::{Method, header};
-use tokio::sync::watch;
+pub use flights::{Flight, Flights, Followers, Pass};
 
-use super::{Cache, control::Caller, lookup::Keyed, request::CacheRequest};
+mod flights;
 
-/// For how many seconds a key is not waited for after its response could not be stored.
-const PASS_SECONDS: u64 = 10;
+/// Leaders that one request waits for; then it goes alone.
+const MOST_LEADERS: usize = 4;
 
-const SHARDS: usize = 32;
+/// A range that begins further ahead of what has arrived is not waited for.
+const NEAR: u64 = 1024 * 1024;
 
-/// Keys that pass share this many slots; one that is overwritten waits once too often.
-const PASSES: usize = 4096;
-
-/// What a request that missed does next.
-#[derive(Debug)]
+/// What a request that needs the upstream does next.
 pub enum Turn {
-    /// Forward; others wait for the outcome. Hand it to the fill, or end it with [`Flight::pass`].
+    /// Forward; others wait for what comes of it. Hand it to the fill, or end it in a word.
     Lead(Flight),
-    /// Wait with [`Wait::over`], then look up once more and forward if that is a miss again.
-    Follow(Wait),
-    /// Forward; no one waits.
+    /// Wait with [`Follow::outcome`].
+    Follow(Box<Follow>),
+    /// Forward; no one waits, since lately the answers were not to be shared.
+    Pass(Pass),
+    /// Forward; its answer is its own.
     Alone,
 }
 
-/// The requests under way.
-pub(super) struct Flights {
-    shards: [Mutex<HashMap<u128, watch::Receiver<()>>>; SHARDS],
-    /// Upper half: a part of the key's id; lower half: the second until which it passes.
-    passes: Box<[AtomicU64]>,
-}
-
-impl Flights {
-    pub(super) fn new() -> Self {
-        let passes = (0..PASSES).map(|_| AtomicU64::new(0)).collect();
-        Self { shards: std::array::from_fn(|_| Mutex::default()), passes }
-    }
-
-    fn join(self: &Arc<Self>, id: u128) -> Turn {
-        match self.shard(id).entry(id) {
-            Entry::Occupied(leader) => Turn::Follow(Wait(leader.get().clone())),
-            Entry::Vacant(vacant) => {
-                let (end, followers) = watch::channel(());
-                vacant.insert(followers);
-                Turn::Lead(Flight { flights: Arc::clone(self), id, _end: end })
-            }
-        }
-    }
-
-    fn passes(&self, id: u128, now_ms: u64) -> bool {
-        let slot = self.passes[id as usize % PASSES].load(Ordering::Relaxed);
-        slot >> 32 == tag(id) && slot & u64::from(u32::MAX) > now_ms / 1000
-    }
-
-    fn shard(&self, id: u128) -> MutexGuard<'_, HashMap<u128, watch::Receiver<()>>> {
-        self.shards[id as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The part of an id that tells apart those in one slot.
-fn tag(id: u128) -> u64 {
-    (id >> 96) as u64
-}
-
-/// The fetch that others wait for. Its end, by whatever way, releases them.
-pub struct Flight {
-    flights: Arc<Flights>,
-    id: u128,
-    /// Dropped after the flight has left the table: a request that comes then begins a new one.
-    _end: watch::Sender<()>,
-}
-
-impl std::fmt::Debug for Flight {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Flight").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-impl Flight {
-    /// The response is not stored: no one waits for this key for a while.
-    pub fn pass(self, now_ms: u64) {
-        let slot = &self.flights.passes[self.id as usize % PASSES];
-        let until = (now_ms / 1000 + PASS_SECONDS) & u64::from(u32::MAX);
-        slot.store(tag(self.id) << 32 | until, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.flights.shard(self.id).remove(&self.id);
-    }
+/// What came of waiting.
+pub enum Outcome {
+    Lead(Flight),
+    /// Answer with it.
+    Shared(Hit),
+    /// The upstream failed: with an answer (`None`) or without one.
+    Failed(Option<Arc<Problem>>),
+    Alone,
 }
 
 /// A place behind a leader.
-#[derive(Debug)]
-pub struct Wait(watch::Receiver<()>);
+pub struct Follow {
+    wait: Wait,
+    /// What its look-up came to.
+    why: Forwarded,
+}
 
-impl Wait {
-    /// Returns when the leader's fetch is over, or after `limit`.
-    pub async fn over(mut self, limit: Duration) {
-        // Nothing is ever sent: the end of the sender is the news.
-        let _ = tokio::time::timeout(limit, self.0.changed()).await;
+impl Follow {
+    /// Waits for what comes of the leader's fetch, and of those of its heirs. Bounded by the leaders' own
+    /// clocks, and by [`MOST_LEADERS`] times [`flights::PATIENCE`] where none of them says anything.
+    pub async fn outcome(mut self, cache: &Cache, request: &CacheRequest<'_>) -> Outcome {
+        let mut request = *request;
+        for _ in 0..MOST_LEADERS {
+            let news = self.wait.over().await;
+            request.now_ms = exchange::now_ms();
+            let share = match news {
+                News::Failed(problem) => return Outcome::Failed(problem),
+                News::Alone => return Outcome::Alone,
+                News::Arriving(arrival) => cache.share(&request, &arrival, self.why),
+                News::LookAgain | News::Waiting => Share::Over,
+            };
+            let variant = match share {
+                Share::Fits(hit) => return self.shares(cache, hit),
+                Share::Unfit => return Outcome::Alone,
+                Share::Variant(vary) => Some(vary),
+                Share::Over => None,
+            };
+            let mut looked = cache.look_again(&request).await;
+            if let Lookup::Fresh(hit) = looked.found {
+                return self.shares(cache, hit);
+            }
+            if variant.is_none() {
+                self.wait.depose();
+            }
+            match cache.place(&request, &mut looked, variant.as_ref()) {
+                Place::Lead(flight) => return Outcome::Lead(flight),
+                Place::Behind(wait) => self.wait = wait,
+                Place::Pass(_) | Place::Alone => return Outcome::Alone,
+            }
+        }
+        Outcome::Alone
+    }
+
+    fn shares(&self, cache: &Cache, mut hit: Hit) -> Outcome {
+        CacheStats::add(&cache.inner.stats.collapsed);
+        hit.origin = Origin::Collapsed(self.why);
+        Outcome::Shared(hit)
     }
 }
 
+/// Whether a request may read what arrives.
+enum Share {
+    Fits(Hit),
+    /// It is for other values of these fields.
+    Variant(Vary),
+    /// It is all there, no longer stored, invalidated or no longer fresh.
+    Over,
+    /// The part that is asked for is far away.
+    Unfit,
+}
+
 impl Cache {
-    /// The turn of a request whose look-up was a miss, or stale and [`Hit::is_renewable`](super::Hit): then
-    /// the flight is held until the refresh is done. Only requests whose answers may be another's wait:
-    /// a plain GET, without conditions or range, of no one in particular or of one principal.
+    /// The turn of a request that needs the upstream, as its look-up says.
     #[must_use]
-    pub fn turn(&self, request: &CacheRequest<'_>) -> Turn {
-        const OWN_ANSWER: [http::HeaderName; 4] =
-            [header::RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::CACHE_CONTROL];
-        let plain =
-            request.method == Method::GET && !OWN_ANSWER.iter().any(|n| request.headers.contains_key(n));
-        if !plain {
-            return Turn::Alone;
-        }
-        let Ok(keyed) = Keyed::of(request, self.inner.seed) else { return Turn::Alone };
-        let id = match (keyed.caller, &keyed.own) {
-            (Caller::Unknown, _) => return Turn::Alone,
-            (_, Some(own)) => own.id,
-            (_, None) => keyed.shared.id,
+    pub fn turn(&self, request: &CacheRequest<'_>, looked: &mut Looked) -> Turn {
+        let why = match &looked.found {
+            Lookup::Miss(miss) => Forwarded::Miss(*miss),
+            Lookup::Partial(_) => Forwarded::Miss(Miss::Partial),
+            Lookup::Stale(hit, why) if hit.is_renewable() => Forwarded::Validate(*why),
+            _ => return Turn::Alone,
         };
-        if self.inner.flights.passes(id, request.now_ms) { Turn::Alone } else { self.inner.flights.join(id) }
+        match self.place(request, looked, None) {
+            Place::Lead(flight) => Turn::Lead(flight),
+            Place::Behind(wait) => Turn::Follow(Box::new(Follow { wait, why })),
+            Place::Pass(pass) => Turn::Pass(pass),
+            Place::Alone => Turn::Alone,
+        }
+    }
+
+    fn place(&self, request: &CacheRequest<'_>, looked: &mut Looked, variant: Option<&Vary>) -> Place {
+        let inner = &*self.inner;
+        let keyed = looked.keyed.take();
+        let Some(mut seat) = keyed.and_then(|keyed| seat(request, &looked.found, keyed, inner)) else {
+            return Place::Alone;
+        };
+        if let Some(vary) = variant {
+            seat.narrow(vary, inner.seed);
+        }
+        let missed = matches!(looked.found, Lookup::Miss(_) | Lookup::Partial(_));
+        inner.flights.join(&seat, request.now_ms, |key| {
+            let known = inner.memory.get(key).filter(|_| missed);
+            known.is_some_and(|known| known.select(key, request.headers, false, &inner.epochs).is_ok())
+        })
+    }
+
+    fn share(&self, request: &CacheRequest<'_>, arrival: &Arc<Arrival>, why: Forwarded) -> Share {
+        let Some((entry, reader)) = arrival.join() else { return Share::Over };
+        if !entry.vary.matches(request.headers) {
+            return Share::Variant(entry.vary.of_request(request.headers));
+        }
+        if !is_near(request, &entry, &reader) {
+            return Share::Unfit;
+        }
+        if !self.inner.epochs.unbroken(arrival.place, entry.since) {
+            return Share::Over;
+        }
+        let asked = RequestDirectives::parse(request.headers);
+        let (since, body) = (self.inner.epochs.now(), HitBody::Arriving(reader));
+        match decide(request, &asked, (false, since), &entry, body, Origin::Collapsed(why)) {
+            Lookup::Fresh(hit) => Share::Fits(hit),
+            _ => Share::Over,
+        }
+    }
+}
+
+/// Where a request belongs, unless its answer is nobody else's: one with directives of its own goes alone,
+/// like one with credentials of an unknown owner; and one with `Range` or conditions only follows, unless
+/// those of something stored take their place.
+fn seat(request: &CacheRequest<'_>, found: &Lookup, keyed: Keyed, cache: &Inner) -> Option<Seat> {
+    const PARTIAL: [HeaderName; 3] = [header::RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+    let asked = RequestDirectives::parse(request.headers);
+    let honoured = request.options.request_directives == RequestDirectiveMode::Honour;
+    let special = asked.no_cache || asked.max_age.is_some() || asked.min_fresh.is_some();
+    if asked.no_store || (honoured && special) {
+        return None;
+    }
+    let stored = matches!(found, Lookup::Stale(hit, _) if hit.replaces_conditions(request.headers));
+    let partial = || PARTIAL.iter().any(|name| request.headers.contains_key(name));
+    let leads = request.method == Method::GET && (stored || !partial());
+    let key = match (keyed.caller, keyed.own) {
+        (Caller::Unknown, _) => return None,
+        (_, Some(own)) => own,
+        (_, None) => keyed.shared,
+    };
+    // Which fields its answer varies by is known from the variants that are stored.
+    let known = match found {
+        Lookup::Miss(Miss::Vary) => cache.memory.get(&key),
+        _ => None,
+    };
+    let mut seat = Seat::new(key, leads);
+    if let Some(other) = known.as_ref().and_then(|resource| resource.variants().first()) {
+        seat.narrow(&other.vary.of_request(request.headers), cache.seed);
+    }
+    Some(seat)
+}
+
+/// Whether what is asked for is about to arrive: all of it, or a part that is known and not far ahead.
+fn is_near(request: &CacheRequest<'_>, entry: &Entry, reader: &Reader) -> bool {
+    if !request.headers.contains_key(header::RANGE) {
+        return true;
+    }
+    let Some(length) = reader.total() else { return false };
+    match range::wanted(request.headers, &entry.headers, length, request.now_ms) {
+        Wanted::Part(start, _) => start <= reader.arrived() + NEAR,
+        Wanted::Whole | Wanted::Unsatisfiable => true,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use http::StatusCode;
-
-    use super::*;
-    use crate::cache::{
-        Lookup,
-        tests::{Ask, hit, map, memory_only},
-    };
-
-    const LIMIT: Duration = Duration::from_secs(20);
-
-    #[test]
-    fn followers_on_other_runtimes_get_what_the_leader_fetched() {
-        let cache = memory_only();
-        let ask = Ask::get("/x");
-        let Turn::Lead(flight) = cache.turn(&ask.request()) else { panic!() };
-        let follow = || {
-            let (cache, ask) = (cache.clone(), ask.clone());
-            let Turn::Follow(wait) = cache.turn(&ask.request()) else { panic!() };
-            std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-                runtime.block_on(async {
-                    wait.over(LIMIT).await;
-                    hit(&cache, &ask).await.is_some()
-                })
-            })
-        };
-        let followers: Vec<_> = (0..4).map(|_| follow()).collect();
-        let fields = map(&[("cache-control", "max-age=60")]);
-        let mut fill =
-            cache.admit(&ask.request(), StatusCode::OK, &fields, ask.times(), cache.moment()).unwrap();
-        fill.lead(flight);
-        assert!(fill.finish());
-        assert!(followers.into_iter().all(|follower| follower.join().unwrap()));
-    }
-
-    #[tokio::test]
-    async fn a_leader_that_dies_releases_all_and_the_next_leads() {
-        let cache = memory_only();
-        let ask = Ask::get("/x");
-        let Turn::Lead(flight) = cache.turn(&ask.request()) else { panic!() };
-        let Turn::Follow(wait) = cache.turn(&ask.request()) else { panic!() };
-        drop(flight);
-        wait.over(LIMIT).await;
-        assert!(matches!(cache.lookup(&ask.request()).await, Lookup::Miss(_)));
-        assert!(matches!(cache.turn(&ask.request()), Turn::Lead(_)));
-    }
-
-    #[tokio::test]
-    async fn a_leader_that_takes_too_long_is_not_waited_for() {
-        let cache = memory_only();
-        let ask = Ask::get("/x");
-        let Turn::Lead(_flight) = cache.turn(&ask.request()) else { panic!() };
-        let Turn::Follow(wait) = cache.turn(&ask.request()) else { panic!() };
-        wait.over(Duration::from_millis(1)).await;
-    }
-
-    #[test]
-    fn what_could_not_be_stored_is_not_waited_for_again_for_a_while() {
-        let cache = memory_only();
-        let ask = Ask::get("/x");
-        let Turn::Lead(flight) = cache.turn(&ask.request()) else { panic!() };
-        flight.pass(ask.now_ms);
-        assert!(matches!(cache.turn(&ask.request()), Turn::Alone));
-        assert!(matches!(cache.turn(&Ask::get("/y").request()), Turn::Lead(_)));
-        assert!(matches!(cache.turn(&ask.later(PASS_SECONDS).request()), Turn::Lead(_)));
-    }
-
-    #[test]
-    fn requests_with_an_answer_of_their_own_go_alone_and_principals_do_not_mix() {
-        let cache = memory_only();
-        let ask = Ask::get("/x");
-        for field in [
-            ("range", "bytes=0-1"),
-            ("if-none-match", "\"a\""),
-            ("authorization", "x"),
-            ("cache-control", "no-store"),
-        ] {
-            assert!(matches!(cache.turn(&ask.clone().with(&[field]).request()), Turn::Alone), "{field:?}");
-        }
-        let _anna = cache.turn(&ask.clone().of(b"anna").request());
-        assert!(matches!(cache.turn(&ask.clone().of(b"bert").request()), Turn::Lead(_)));
-        assert!(matches!(cache.turn(&ask.of(b"anna").request()), Turn::Follow(_)));
-    }
-}
+mod tests;

@@ -46,6 +46,19 @@ pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap, now_ms: u64) -> b
     }
 }
 
+/// The validator by which two responses are surely of the same bytes (RFC 9110, 8.8.1): a strong entity tag,
+/// or, where there is none at all, a date that is strong. `now_ms` is for dates of two digits' years.
+#[must_use]
+pub fn strong_validator(headers: &HeaderMap, now_ms: u64) -> Option<HeaderValue> {
+    if let Some(etag) = headers.get(header::ETAG) {
+        return etag.as_bytes().starts_with(b"\"").then(|| etag.clone());
+    }
+    let modified = headers.get(header::LAST_MODIFIED)?;
+    let date = |name| single(headers, &name).and_then(|value| date::parse_ms(value, now_ms));
+    let strong = date(header::DATE)? >= date(header::LAST_MODIFIED)? + 1000;
+    strong.then(|| modified.clone())
+}
+
 /// Whether a stored response can be validated.
 #[must_use]
 pub fn has_validator(stored: &HeaderMap) -> bool {
@@ -212,6 +225,22 @@ mod tests {
         assert!(!if_range_holds(&map(&[("if-range", "W/\"a\"")]), &map(&[("etag", "W/\"a\"")]), 0));
         let weak = map(&[("last-modified", OLD), ("date", OLD)]);
         assert!(!if_range_holds(&map(&[("if-range", OLD)]), &weak, 0));
+    }
+
+    #[test]
+    fn a_validator_is_strong_when_it_cannot_be_that_of_two_versions() {
+        for (fields, expected) in [
+            (vec![("etag", "\"a\"")], Some("\"a\"")),
+            (vec![("etag", "W/\"a\"")], None),
+            (vec![("etag", "W/\"a\""), ("last-modified", OLD), ("date", NEW)], None),
+            (vec![("last-modified", OLD), ("date", NEW)], Some(OLD)),
+            (vec![("last-modified", OLD), ("date", OLD)], None),
+            (vec![("last-modified", OLD)], None),
+            (vec![], None),
+        ] {
+            let validator = strong_validator(&map(&fields), 0);
+            assert_eq!(validator.as_ref().map(|v| v.to_str().unwrap()), expected, "{fields:?}");
+        }
     }
 
     #[test]

@@ -132,6 +132,13 @@ impl Policy {
             .saturating_sub(i64::try_from(self.age_ms(now_ms)).unwrap_or(i64::MAX))
     }
 
+    /// Whether it answers other requests as it is when it has just come: some freshness is left, and it need
+    /// not be validated at each use.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.lifetime_ms > self.initial_age_ms && !self.always_validate
+    }
+
     /// Whether it may be served, stale, after the upstream failed (RFC 5861, 4; RFC 9111, 4.2.4).
     #[must_use]
     pub fn usable_on_error(

@@ -15,6 +15,7 @@ use super::{
     epoch::Epochs,
     freshness::{self, Times},
     key::Key,
+    parts::Parts,
     status::CACHE_STATUS,
     vary::Vary,
 };
@@ -33,14 +34,18 @@ const REFRESH_CLAIM_MS: u64 = 30_000;
 pub enum Stored {
     Bytes(Bytes),
     File(BodyFile),
+    /// Not all of them; in memory alone.
+    Parts(Parts),
 }
 
 impl Stored {
+    /// Bytes of the whole representation.
     #[must_use]
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.len,
+            Self::Parts(parts) => parts.total(),
         }
     }
 }
@@ -161,6 +166,7 @@ impl Entry {
         let body = match &self.body {
             Stored::Bytes(bytes) => bytes.len(),
             Stored::File(_) => 0,
+            Stored::Parts(parts) => parts.size() as usize,
         };
         (size_of::<Self>() + headers + vary + self.before.as_ref().map_or(0, |b| b.len()) + body) as u64
     }

@@ -1,31 +1,32 @@
-//! A response on its way into the store: the spine tees each frame of its body into a [`Fill`].
+//! A response on its way into the store: what is known of it, and what becomes of its bytes.
 //!
-//! What is dropped before its end was aborted and is not stored (RFC 9111, 3.3). Trailers are discarded
-//! (3.1 allows it).
+//! The bytes come by an [`Arrival`], which others may read. What is dropped before its end was aborted
+//! and is not stored (RFC 9111, 3.3). Trailers are discarded (3.1 allows it).
 
 use std::sync::{Arc, atomic::Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 
 use super::{
     Inner,
+    arrival::Arrival,
     collapse::Flight,
     control::Storable,
     entry::{Entry, Stored},
     key::Key,
+    range::Extent,
     stats::CacheStats,
 };
-
-/// What is reserved at once for a body that states its length.
-const FIRST_RESERVE: u64 = 1024 * 1024;
+use crate::exchange::{self, Body, StreamBody};
 
 /// A response that is being stored.
 pub struct Fill {
-    inner: Arc<Inner>,
-    parts: Option<Parts>,
-    /// Bytes taken from the budget of all fills.
-    taken: u64,
+    pub(super) inner: Arc<Inner>,
+    /// `None` when it was stored.
+    parts: Option<Box<Parts>>,
+    /// Bytes of the body, where the head says so.
+    pub(super) expected: Option<u64>,
     limit: u64,
     /// Those who wait for it; released when it is dropped, which is after it was stored.
     flight: Option<Flight>,
@@ -37,8 +38,10 @@ struct Parts {
     status: StatusCode,
     /// The moment its request was sent: what was invalidated since then is not stored.
     since: u64,
-    expected: Option<u64>,
-    body: BytesMut,
+    /// What those who join while it arrives are given as its head.
+    head: Option<Arc<Entry>>,
+    /// The part of the whole that the body is.
+    part: Option<Extent>,
 }
 
 impl Fill {
@@ -51,68 +54,124 @@ impl Fill {
         expected: Option<u64>,
         limit: u64,
     ) -> Self {
-        let reserve = expected.unwrap_or(0).min(FIRST_RESERVE) as usize;
-        let body = BytesMut::with_capacity(reserve);
-        let parts = Parts { key, storable, status, since, expected, body };
-        Self { inner, parts: Some(parts), taken: 0, limit, flight: None }
+        let parts = Box::new(Parts { key, storable, status, since, head: None, part: None });
+        Self { inner, parts: Some(parts), expected, limit, flight: None }
     }
 
-    /// Takes the next bytes of the body. Gives up, without a word, where they exceed a bound.
-    pub fn data(&mut self, bytes: &Bytes) {
-        let Some(parts) = &mut self.parts else { return };
-        let more = bytes.len() as u64;
-        let length = parts.body.len() as u64 + more;
-        let too_large = length > self.limit || parts.expected.is_some_and(|expected| length > expected);
-        if too_large || !self.inner.take_budget(more) {
-            self.give_up();
-            return;
-        }
-        self.taken += more;
-        parts.body.extend_from_slice(bytes);
-    }
-
-    /// The body came to its end: stores the response. False when it was given up or is incomplete.
-    pub fn finish(mut self) -> bool {
-        let Some(parts) = self.parts.take() else { return false };
-        let complete = parts.expected.is_none_or(|expected| expected == parts.body.len() as u64);
-        if !complete {
-            CacheStats::add(&self.inner.stats.abandoned);
-            return false;
-        }
-        let body = Stored::Bytes(compact(parts.body));
-        let entry = Arc::new(Entry::new(parts.storable, parts.status, body, parts.since));
-        self.inner.store(&parts.key, &entry, true)
-    }
-
-    /// Whether the response can still be stored.
+    /// The body is a part of the whole that the head is about.
     #[must_use]
-    pub fn is_live(&self) -> bool {
-        self.parts.is_some()
+    pub(super) fn of_part(mut self, extent: Extent) -> Self {
+        if let Some(parts) = &mut self.parts {
+            parts.part = Some(extent);
+        }
+        self
     }
 
-    /// Lets others wait for this fill.
+    /// Stores the response while its body is read.
+    #[must_use]
+    pub fn through(self, source: StreamBody) -> Body {
+        let start = self.parts.as_ref().and_then(|parts| parts.part).map_or(0, |part| part.start);
+        Arrival::begin(self, source, start)
+    }
+
+    /// Lets others read it while it arrives; only what is [`Self::is_reusable`] does them any good.
     pub fn lead(&mut self, flight: Flight) {
         self.flight = Some(flight);
     }
 
-    fn give_up(&mut self) {
-        // No one waits any longer for what is not stored.
-        self.flight = None;
-        if self.parts.take().is_some() {
-            CacheStats::add(&self.inner.stats.abandoned);
+    /// Whether it answers others as it is: fresh when it came, and not to be validated at each use.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.parts.as_ref().is_some_and(|parts| parts.storable.policy.is_reusable())
+    }
+
+    /// Where it lies, for those who invalidate.
+    pub(super) fn place(&self) -> u64 {
+        self.parts.as_ref().map_or(0, |parts| parts.key.place)
+    }
+
+    /// Whether a body of `length` bytes can be stored.
+    pub(super) fn takes(&self, length: u64) -> bool {
+        length <= self.limit && self.expected.is_none_or(|expected| length <= expected)
+    }
+
+    /// Its body is too large after all, and so will the next one be.
+    pub(super) fn refuse(mut self) {
+        if let Some(flight) = self.flight.take() {
+            flight.pass(exchange::now_ms());
         }
-        self.inner.budget.fetch_add(std::mem::take(&mut self.taken), Ordering::Relaxed);
+    }
+
+    /// Tells those who wait that it arrives here.
+    pub(super) fn arrives(&self, arrival: &Arc<Arrival>) {
+        if let Some(flight) = &self.flight {
+            flight.arrives(arrival);
+        }
+    }
+
+    /// Whether someone has yet to hear that.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.flight.as_ref().is_some_and(Flight::is_followed)
+    }
+
+    /// The head as a stored response has it, its body left aside.
+    pub(super) fn head(&mut self) -> Option<Arc<Entry>> {
+        let Parts { storable, status, since, head, .. } = self.parts.as_deref_mut()?;
+        let entry = || Entry::new(storable.clone(), *status, Stored::Bytes(Bytes::new()), *since);
+        Some(Arc::clone(head.get_or_insert_with(|| Arc::new(entry()))))
+    }
+
+    /// The body came to its end: stores the response. False when it is incomplete or not kept.
+    pub(super) fn finish(mut self, body: Bytes) -> bool {
+        if self.expected.is_some_and(|expected| expected != body.len() as u64) {
+            return false;
+        }
+        let Some(parts) = self.parts.take() else { return false };
+        let Parts { key, storable, status, since, part, .. } = *parts;
+        if let Some(extent) = part {
+            return self.inner.store_part(&key, storable, extent, body, since);
+        }
+        let entry = Arc::new(Entry::new(storable, status, Stored::Bytes(body), since));
+        self.inner.store(&key, &entry, true)
     }
 }
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        self.give_up();
+        if self.parts.is_some() {
+            CacheStats::add(&self.inner.stats.abandoned);
+        }
     }
 }
 
-/// The bytes without the room that the buffer kept for more.
-fn compact(body: BytesMut) -> Bytes {
-    let spare = body.capacity() - body.len();
-    if spare > body.len() / 8 + 64 { Bytes::copy_from_slice(&body) } else { body.freeze() }
+/// Bytes taken from the budget of all bodies that arrive; given back when dropped.
+pub(super) struct Taken {
+    inner: Arc<Inner>,
+    bytes: u64,
+}
+
+impl Taken {
+    pub(super) fn nothing(inner: &Arc<Inner>) -> Self {
+        Self { inner: Arc::clone(inner), bytes: 0 }
+    }
+
+    /// Takes more; false when there is not so much left.
+    pub(super) fn grow(&mut self, by: u64) -> bool {
+        let taken = self.inner.take_budget(by);
+        self.bytes += if taken { by } else { 0 };
+        taken
+    }
+
+    /// Gives back what is above `bytes`.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        let back = self.bytes.saturating_sub(bytes);
+        self.bytes -= back;
+        self.inner.budget.fetch_add(back, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
 }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::exchange::Body;
 
 use super::{
+    arrival::Reader,
     conditional,
     control::Validate,
     directives::RequestDirectives,
@@ -19,7 +20,7 @@ use super::{
     entry::{Entry, Stored},
     range::{self, Wanted},
     request::CacheRequest,
-    status::{self, CACHE_STATUS},
+    status::{self, CACHE_STATUS, Forwarded},
 };
 
 /// Fields that describe a body and do not stand in a 304 (RFC 9110, 15.4.5).
@@ -42,17 +43,24 @@ pub enum Origin {
     Error,
     /// The upstream has just validated it.
     Validated(Validate),
+    /// From another request's fetch, which this one waited for.
+    Collapsed(Forwarded),
+    /// In part; the upstream has just sent the rest.
+    Mended,
 }
 
 /// The bytes of a hit.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum HitBody {
     Bytes(Bytes),
     File(OpenBody),
+    Arriving(Reader),
+    /// Just what is asked for.
+    Exact(Bytes),
 }
 
 /// A stored response that was found for a request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Hit {
     pub(super) entry: Arc<Entry>,
     /// Whether it lies in the principal's own store.
@@ -87,7 +95,13 @@ impl Hit {
     /// Whether a validation makes it fresh again, so that others do well to wait for it.
     #[must_use]
     pub fn is_renewable(&self) -> bool {
-        !self.entry.policy.always_validate
+        self.entry.policy.lifetime_ms > 0 && !self.entry.policy.always_validate
+    }
+
+    /// Whether it answers others as it is.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.entry.policy.ttl_ms(self.now_ms) > 0 && !self.entry.policy.always_validate
     }
 
     /// The fields that validate it, to be put in place of the client's own `If-None-Match` and
@@ -96,6 +110,13 @@ impl Hit {
     #[must_use]
     pub fn conditions(&self, request: &HeaderMap) -> SmallVec<[(HeaderName, HeaderValue); 2]> {
         conditional::validators(request, &self.entry.headers)
+    }
+
+    /// Whether [`Self::conditions`] are all that the upstream is asked, so that its 304 is about this alone.
+    #[must_use]
+    pub fn replaces_conditions(&self, request: &HeaderMap) -> bool {
+        let stored = &self.entry.headers;
+        conditional::has_validator(stored) && !conditional::asks_for_others(request, stored)
     }
 
     /// Whether the upstream's 304 is for the client's own copy, not for this: it was not asked about this, or
@@ -109,19 +130,25 @@ impl Hit {
         !conditional::has_validator(stored) || (others() && named())
     }
 
-    /// The hit once more, when it may stand in for an upstream that failed: no connection, a timeout, or
-    /// a 500, 502, 503 or 504 (RFC 5861, 4).
-    #[must_use]
-    pub fn on_error(mut self, request: &CacheRequest<'_>) -> Option<Self> {
+    /// The hit once more, to stand in for an upstream that failed (no connection, a timeout, or a 500, 502,
+    /// 503 or 504), if it may (RFC 5861, 4); else as it was.
+    pub fn on_error(self, request: &CacheRequest<'_>) -> Result<Self, Self> {
         let asked = RequestDirectives::parse(request.headers);
-        self.origin = Origin::Error;
-        self.entry.policy.usable_on_error(&asked, request.options, request.now_ms).then_some(self)
+        match self.entry.policy.usable_on_error(&asked, request.options, request.now_ms) {
+            true => Ok(Self { origin: Origin::Error, ..self }),
+            false => Err(self),
+        }
     }
 
     /// The answer to `request`: 304 if its conditions say so, 206 for a single range, without a body for
     /// HEAD.
     #[must_use]
     pub fn respond(self, request: &CacheRequest<'_>) -> Response<Body> {
+        self.respond_with(request, None)
+    }
+
+    /// The same, where just the bytes that are asked for come from elsewhere.
+    pub(super) fn respond_with(self, request: &CacheRequest<'_>, exact: Option<Body>) -> Response<Body> {
         let mut headers = self.entry.headers.clone();
         if self.validated_by_origin {
             // RFC 9111, 5.1: `Age` says that the origin did not validate it for this request.
@@ -138,24 +165,28 @@ impl Hit {
             }
             return response(StatusCode::NOT_MODIFIED, headers, Body::Empty);
         }
-        let length = self.entry.body.size();
+        let length = self.length();
         if request.method == Method::HEAD {
-            if self.entry.status != StatusCode::NO_CONTENT {
+            if let Some(length) = length.filter(|_| self.entry.status != StatusCode::NO_CONTENT) {
                 headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
             }
             return response(self.entry.status, headers, Body::Empty);
         }
-        let wanted = match self.entry.status == StatusCode::OK && request.headers.contains_key(header::RANGE)
-        {
-            true => range::wanted(request.headers, &self.entry.headers, length, self.now_ms),
-            false => Wanted::Whole,
+        // Where the length is not known yet, a range is answered with the whole (RFC 9110, 14.2).
+        let may_be_part = self.entry.status == StatusCode::OK && request.headers.contains_key(header::RANGE);
+        let length = length.filter(|_| may_be_part);
+        let wanted = match length {
+            Some(length) => range::wanted(request.headers, &self.entry.headers, length, self.now_ms),
+            None => Wanted::Whole,
         };
+        let length = length.unwrap_or_default();
         match wanted {
-            Wanted::Whole => response(self.entry.status, headers, self.body.whole()),
+            Wanted::Whole => response(self.entry.status, headers, exact.unwrap_or_else(|| self.body.whole())),
             Wanted::Part(start, end) => {
                 headers.insert(header::CONTENT_RANGE, text(format!("bytes {start}-{}/{length}", end - 1)));
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start));
-                response(StatusCode::PARTIAL_CONTENT, headers, self.body.part(start, end))
+                let body = exact.unwrap_or_else(|| self.body.part(start, end));
+                response(StatusCode::PARTIAL_CONTENT, headers, body)
             }
             Wanted::Unsatisfiable => {
                 for name in &NOT_IN_304 {
@@ -164,6 +195,14 @@ impl Hit {
                 headers.insert(header::CONTENT_RANGE, text(format!("bytes */{length}")));
                 response(StatusCode::RANGE_NOT_SATISFIABLE, headers, Body::Empty)
             }
+        }
+    }
+
+    /// Bytes of the whole, where that is known.
+    fn length(&self) -> Option<u64> {
+        match &self.body {
+            HitBody::Arriving(reader) => reader.total(),
+            HitBody::Bytes(_) | HitBody::File(_) | HitBody::Exact(_) => Some(self.entry.body.size()),
         }
     }
 
@@ -176,6 +215,8 @@ impl Hit {
             Origin::Stale => status::hit(before, ttl, Some("stale")),
             Origin::Error => status::stood_in(before, self.why, ttl),
             Origin::Validated(why) => status::validated(before, why, ttl),
+            Origin::Mended => status::mended(before, ttl),
+            Origin::Collapsed(why) => status::collapsed(before, why, self.entry.status),
         }
     }
 
@@ -188,8 +229,9 @@ impl Hit {
 impl HitBody {
     fn whole(self) -> Body {
         match self {
-            Self::Bytes(bytes) => Body::from(bytes),
+            Self::Bytes(bytes) | Self::Exact(bytes) => Body::from(bytes),
             Self::File(open) => open.stream(0, u64::MAX),
+            Self::Arriving(reader) => Body::Stream(Box::pin(reader)),
         }
     }
 
@@ -198,6 +240,8 @@ impl HitBody {
             // The range was cut to the length, and bytes in memory are shorter than `usize`.
             Self::Bytes(bytes) => Body::from(bytes.slice(start as usize..end as usize)),
             Self::File(open) => open.stream(start, end),
+            Self::Arriving(reader) => Body::Stream(Box::pin(reader.part(start, end))),
+            Self::Exact(bytes) => Body::from(bytes),
         }
     }
 }

@@ -70,6 +70,15 @@ impl Key {
         Self { bytes, id, place: self.place }
     }
 
+    /// The same resource where parts of its response are kept.
+    #[must_use]
+    pub fn of_parts(&self, seed: u64) -> Self {
+        let mut bytes = self.bytes.clone();
+        bytes.push(b'R');
+        let id = xxh3_128_with_seed(&bytes, seed);
+        Self { bytes, id, place: self.place }
+    }
+
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

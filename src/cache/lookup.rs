@@ -36,13 +36,27 @@ impl Keyed {
     }
 
     /// The stores that may answer, and whether each is the principal's own.
-    fn stores(&self) -> impl Iterator<Item = (&Key, bool)> {
+    pub(super) fn stores(&self) -> impl Iterator<Item = (&Key, bool)> {
         self.own.iter().map(|key| (key, true)).chain(std::iter::once((&self.shared, false)))
     }
 
     /// Whether only responses that say so may come from a store.
-    fn only_shareable(&self, own: bool) -> bool {
+    pub(super) fn only_shareable(&self, own: bool) -> bool {
         !own && self.caller != Caller::Anyone
+    }
+}
+
+/// What a look-up came to, with the keys that its turn is taken by.
+pub struct Looked {
+    pub found: Lookup,
+    pub(super) keyed: Option<Keyed>,
+}
+
+impl Looked {
+    /// Nothing was asked.
+    #[must_use]
+    pub fn past(why: Bypass) -> Self {
+        Self { found: Lookup::Bypass(why), keyed: None }
     }
 }
 
@@ -51,21 +65,34 @@ impl Cache {
     /// polled and nothing was allocated. Only where the disk may know more does it wait, and never
     /// longer than the disk tier's deadline.
     pub async fn lookup(&self, request: &CacheRequest<'_>) -> Lookup {
+        self.look(request).await.found
+    }
+
+    /// The same for a request that will ask for its [`Self::turn`].
+    pub async fn look(&self, request: &CacheRequest<'_>) -> Looked {
+        let looked = self.look_again(request).await;
+        self.inner.count(&looked.found);
+        looked
+    }
+
+    /// The same, uncounted: for a request that was counted before.
+    pub(super) async fn look_again(&self, request: &CacheRequest<'_>) -> Looked {
         let asked = RequestDirectives::parse(request.headers);
-        let lookup = match bypass(request) {
-            Some(bypass) => Lookup::Bypass(bypass),
-            None => match Keyed::of(request, self.inner.seed) {
-                Ok(keyed) => match self.inner.in_memory(request, &keyed, &asked) {
-                    Found::Lookup(lookup) => lookup,
-                    // Boxed, so that the future of a hit stays small.
-                    found => Box::pin(self.inner.on_disk(request, &keyed, &asked, found)).await,
-                },
-                Err(bypass) => Lookup::Bypass(bypass),
-            },
+        let keyed = match bypass(request).map_or_else(|| Keyed::of(request, self.inner.seed), Err) {
+            Ok(keyed) => keyed,
+            Err(bypass) => return Looked::past(bypass),
         };
-        let lookup = only_if_cached(lookup, request, &asked);
-        self.inner.count(&lookup);
-        lookup
+        let found = match self.inner.in_memory(request, &keyed, &asked) {
+            Found::Lookup(found) => found,
+            // Boxed, so that the future of a hit stays small.
+            found => Box::pin(self.inner.on_disk(request, &keyed, &asked, found)).await,
+        };
+        let found = match found {
+            Lookup::Fresh(_) => return Looked { found, keyed: None },
+            Lookup::Miss(miss) => self.inner.in_parts(request, &keyed, miss),
+            found => found,
+        };
+        Looked { found: only_if_cached(found, request, &asked), keyed: Some(keyed) }
     }
 }
 
@@ -92,7 +119,7 @@ impl Inner {
                             let body = HitBody::Bytes(bytes.clone());
                             Found::Lookup(decide(request, asked, (own, since), entry, body, Origin::Memory))
                         }
-                        Stored::File(_) => Found::File(own, Arc::clone(entry)),
+                        Stored::File(_) | Stored::Parts(_) => Found::File(own, Arc::clone(entry)),
                     };
                 }
                 Err(Unselected::Nothing) => {}
@@ -176,7 +203,7 @@ impl Inner {
         let (file, disk) = match (&entry.body, &self.disk) {
             (Stored::Bytes(bytes), _) => return Some((Arc::clone(entry), HitBody::Bytes(bytes.clone()))),
             (Stored::File(file), Some(disk)) => (file, disk),
-            (Stored::File(_), None) => return None,
+            (Stored::File(_), None) | (Stored::Parts(_), _) => return None,
         };
         let since = self.epochs.now();
         match disk.open_body(file, self.memory.largest()).await {
@@ -217,7 +244,7 @@ impl Inner {
                 _ => &self.stats.hits_memory,
             },
             Lookup::Stale(..) => &self.stats.stale,
-            Lookup::Miss(_) | Lookup::NotCached => &self.stats.misses,
+            Lookup::Miss(_) | Lookup::Partial(_) | Lookup::NotCached => &self.stats.misses,
             Lookup::Bypass(_) => &self.stats.bypasses,
         };
         CacheStats::add(counter);
@@ -240,7 +267,7 @@ fn bypass(request: &CacheRequest<'_>) -> Option<Bypass> {
     }
 }
 
-fn decide(
+pub(super) fn decide(
     request: &CacheRequest<'_>,
     asked: &RequestDirectives,
     (own, since): (bool, u64),
@@ -273,7 +300,9 @@ fn decide(
 fn only_if_cached(lookup: Lookup, request: &CacheRequest<'_>, asked: &RequestDirectives) -> Lookup {
     let honoured = request.options.request_directives == RequestDirectiveMode::Honour;
     match lookup {
-        Lookup::Miss(_) | Lookup::Stale(..) if asked.only_if_cached && honoured => Lookup::NotCached,
+        Lookup::Miss(_) | Lookup::Partial(_) | Lookup::Stale(..) if asked.only_if_cached && honoured => {
+            Lookup::NotCached
+        }
         lookup => lookup,
     }
 }

@@ -6,14 +6,15 @@
 //! before the disk ([`disk`]), which has threads of its own: a hit in memory never waits for it, and a
 //! disk that fails costs hits, never answers.
 //!
-//! One request: `lookup` → (`Hit::respond` | forward → `admit` → `Fill` | forward → 304 → `refresh`);
+//! One request: `lookup` → (`Hit::respond` | forward → `admit` → `Fill` | forward → 304 → `refresh` |
+//! forward → 206 → `mend`), with `turn` before forwarding: another request may be about to bring the same;
 //! an unsafe method: forward → `invalidate`.
 
 use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -33,14 +34,17 @@ pub mod conditional;
 pub mod fields;
 pub mod key;
 pub mod language;
+pub mod parts;
 pub mod query;
 pub mod range;
 pub mod vary;
 
 mod admit;
+mod arrival;
 pub mod collapse;
 mod invalidate;
 mod lookup;
+mod partial;
 
 pub mod disk;
 pub mod entry;
@@ -54,13 +58,15 @@ pub mod status;
 pub mod store;
 
 pub use admit::Moment;
-pub use collapse::{Flight, Turn, Wait};
+pub use collapse::{Flight, Followers, Outcome, Pass, Turn};
 pub use control::{NoStore, Validate};
 pub use fill::Fill;
 pub use freshness::Times;
 pub use hit::{Hit, Origin};
 pub use invalidate::{Purge, PurgeError, Purged, Scope};
+pub use lookup::Looked;
 pub use options::{RequestDirectiveMode, RouteCacheOptions, SetCookie, UndeclaredQuery};
+pub use partial::{Mend, Mended, Rest};
 pub use query::{Absent, DeclaredQuery, Param};
 pub use request::{Bypass, CacheRequest, Lookup, Miss};
 pub use stats::{CacheReport, CacheStats};
@@ -115,6 +121,8 @@ pub(crate) struct Inner {
     /// Bytes that fills may still take.
     budget: AtomicU64,
     flights: Arc<collapse::Flights>,
+    /// Whether parts of responses were ever kept: else nobody looks for them.
+    has_parts: AtomicBool,
 }
 
 impl Cache {
@@ -139,7 +147,8 @@ impl Cache {
             seed,
             max_object_bytes: config.max_object_bytes,
             budget: AtomicU64::new(config.memory_bytes.max(LEAST_FILL_BUDGET).max(config.max_object_bytes)),
-            flights: Arc::new(collapse::Flights::new()),
+            flights: Arc::default(),
+            has_parts: AtomicBool::new(false),
         };
         (Self { inner: Arc::new(inner) }, diagnostics)
     }
@@ -167,6 +176,7 @@ impl Inner {
     /// Keeps a response in both tiers; false when neither takes it, or what it stands for was
     /// invalidated since it began.
     fn store(&self, key: &key::Key, entry: &Arc<entry::Entry>, to_disk: bool) -> bool {
+        self.forget_parts(key);
         let on_disk = to_disk && self.disk.as_ref().is_some_and(|disk| disk.put(key, entry));
         let in_memory = self.memory.insert(key, entry, &self.epochs);
         // Looked at after it is in, so that a purge either sees it there or is seen here.

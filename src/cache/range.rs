@@ -1,8 +1,8 @@
-//! Single byte ranges of a stored complete response (RFC 9110, 14; RFC 9111, 3.3).
+//! Single byte ranges: what a request asks for, and what a 206 holds (RFC 9110, 14; RFC 9111, 3.3).
 
 use http::{HeaderMap, header};
 
-use super::conditional::if_range_holds;
+use super::{conditional::if_range_holds, freshness::single};
 
 /// What a `Range` field asks of a body of known length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,29 @@ pub fn wanted(request: &HeaderMap, stored: &HeaderMap, length: u64, now_ms: u64)
         return Wanted::Whole;
     }
     parse(range.as_bytes(), length)
+}
+
+/// A part of a representation of `total` bytes: from `start` to before `end`, not empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub start: u64,
+    pub end: u64,
+    pub total: u64,
+}
+
+/// What the `Content-Range` of a 206 says (RFC 9110, 14.4); nothing where it does not say all, or what
+/// cannot be.
+#[must_use]
+pub fn content_range(headers: &HeaderMap) -> Option<Extent> {
+    let value = single(headers, &header::CONTENT_RANGE)?;
+    let spec = value.get(6..).filter(|_| value[..6].eq_ignore_ascii_case(b"bytes "))?;
+    let dash = memchr::memchr(b'-', spec)?;
+    let slash = dash + memchr::memchr(b'/', &spec[dash..])?;
+    let number = |digits| number(digits).flatten();
+    let (first, last) = (number(&spec[..dash])?, number(&spec[dash + 1..slash])?);
+    let total = number(&spec[slash + 1..])?;
+    let sane = first <= last && last < total;
+    sane.then(|| Extent { start: first, end: last + 1, total })
 }
 
 fn parse(value: &[u8], length: u64) -> Wanted {
@@ -86,6 +109,31 @@ mod tests {
         ] {
             assert_eq!(parse(value.as_bytes(), 10), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn a_content_range_counts_only_when_it_says_all_and_what_can_be() {
+        let of = |value: &str| content_range(&crate::cache::tests::map(&[("content-range", value)]));
+        assert_eq!(of("bytes 2-4/10"), Some(Extent { start: 2, end: 5, total: 10 }));
+        assert_eq!(of("Bytes 9-9/10"), Some(Extent { start: 9, end: 10, total: 10 }));
+        for wrong in [
+            "bytes 2-4/*",
+            "bytes */10",
+            "bytes 4-2/10",
+            "bytes 2-10/10",
+            "bytes 2-4",
+            "bytes=2-4/10",
+            "items 2-4/10",
+            "bytes -4/10",
+            "bytes 2-/10",
+            "bytes 2-4/10, bytes 5-6/10",
+            "bytes 0-18446744073709551615/18446744073709551616",
+            "",
+        ] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+        let twice = [("content-range", "bytes 2-4/10"), ("content-range", "bytes 2-4/10")];
+        assert_eq!(content_range(&crate::cache::tests::map(&twice)), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{
     hit::Hit,
     key::{self, Unkeyed},
     options::RouteCacheOptions,
+    partial::Mend,
 };
 
 /// One request as the cache sees it; the same value serves look-up, admission and invalidation.
@@ -72,6 +73,8 @@ pub enum Lookup {
     /// Ask the upstream with [`Hit::conditions`]: on 304 `Cache::refresh`, on failure
     /// [`Hit::on_error`], else as for a miss.
     Stale(Hit, Validate),
+    /// A part is stored: ask the upstream for the rest with [`Mend::fields`].
+    Partial(Box<Mend>),
     Miss(Miss),
     /// The request allows only a stored answer and there is none that is fit: 504 (RFC 9111, 5.2.1.7).
     NotCached,
@@ -88,6 +91,8 @@ pub enum Miss {
     Vary,
     /// Something is stored, but not for callers with credentials.
     Credentials,
+    /// What is stored is not all of what is asked for.
+    Partial,
     /// The disk did not answer in time, or what it holds is damaged.
     Disk,
     /// The disk tier is being opened, or closed after an error.
@@ -101,6 +106,7 @@ impl Miss {
             Self::Uri => "uri-miss",
             Self::Vary => "vary-miss",
             Self::Credentials => "miss",
+            Self::Partial => "partial",
             Self::Disk => "miss; detail=disk",
             Self::DiskClosed => "miss; detail=disk-closed",
         }

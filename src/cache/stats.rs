@@ -47,6 +47,8 @@ counters! {
     stale,
     /// Look-ups that found nothing.
     misses,
+    /// Answers taken from another request's fetch.
+    collapsed,
     /// Requests that went past the cache.
     bypasses,
     /// Responses stored.

@@ -83,9 +83,22 @@ impl Vary {
         self.0.iter().all(|(name, stored)| normalised(headers, name).as_deref() == stored.as_deref())
     }
 
+    /// The same names with the values that another request has.
+    #[must_use]
+    pub fn of_request(&self, headers: &HeaderMap) -> Self {
+        let value = |name| normalised(headers, name).map(|value| value.to_vec().into_boxed_slice());
+        Self(self.0.iter().map(|(name, _)| (name.clone(), value(name))).collect())
+    }
+
     /// A name for this key beside others of one resource.
     #[must_use]
     pub fn hash(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&self.to_bytes())
+    }
+
+    /// Names and values as one text that no other key has.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, value) in &self.0 {
             bytes.extend_from_slice(name.as_str().as_bytes());
@@ -93,7 +106,7 @@ impl Vary {
             bytes.extend_from_slice(value.as_deref().unwrap_or_default());
             bytes.push(0);
         }
-        xxhash_rust::xxh3::xxh3_64(&bytes)
+        bytes
     }
 }
 

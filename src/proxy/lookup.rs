@@ -1,26 +1,20 @@
-//! Lookup and Store: what the cache can answer, and what becomes of the upstream's answer.
+//! Lookup: what the cache can answer, and who asks the upstream for what it cannot.
 //!
-//! Asked after Guard, so that nobody gets what is not for them. The cache keeps what the upstream said;
-//! Shape runs on hits and misses alike.
+//! Asked after Guard, so that nobody gets what is not for them. Of the requests that need the same answer at
+//! once one leads ([`crate::cache::collapse`]); what becomes of the upstream's answer is in [`super::settle`].
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, Version, header, request::Parts};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http::{HeaderMap, HeaderName, Response, header, request::Parts};
+use smallvec::SmallVec;
 
-use super::{
-    body::UpstreamBody,
-    forward::{Answer, Failed},
-    hop::{self, Via},
-    receive::Connection,
-};
+use super::receive::Connection;
 use crate::{
     cache::{
-        Cache, CacheRequest, Fill, Flight, Hit, Lookup as Found, Moment, Times, Turn, Validate, language,
-        status,
+        self, Bypass, Cache, CacheRequest, Flight, Followers, Hit, Lookup as Found, Mend, Miss, Moment,
+        Outcome, Pass, Turn, Validate, language, status::Forwarded,
     },
-    exchange::{self, Body, BoxError},
+    exchange::{self, Body},
     gateway::{Gateway, Live, Route},
     policy::Findings,
     problem::{self, Problem},
@@ -78,31 +72,58 @@ pub enum Looked<'a> {
     Answered(Response<Body>),
     /// Answered from the store, and what is stored is to be renewed in the background (RFC 5861, section 3).
     Renewing(Response<Body>),
+    /// The upstream is needed, and others wait, or will, for what it answers.
+    Leading(Standing, Followers),
     Unanswered(Lookup<'a>),
 }
 
 /// A look-up that needs the upstream, until its answer is there.
 pub struct Lookup<'a> {
     /// `None`: the route has no cache.
-    asked: Option<Asked<'a>>,
+    pub(super) asked: Option<Asked<'a>>,
 }
 
-struct Asked<'a> {
-    cache: &'a Cache,
-    request: CacheRequest<'a>,
-    why: status::Forwarded,
+/// A request to the cache with what its look-up left to be done.
+pub(super) struct Asked<'a> {
+    pub(super) cache: &'a Cache,
+    pub(super) request: CacheRequest<'a>,
+    pub(super) standing: Standing,
+}
+
+/// What a look-up left to be done; it outlives the borrows of its request.
+pub struct Standing {
+    pub(super) why: Forwarded,
     /// Taken before the request is sent: what is invalidated meanwhile is not stored.
-    moment: Moment,
-    sent_ms: u64,
-    stale: Option<Hit>,
-    /// Others wait for this fetch.
-    flight: Option<Flight>,
+    pub(super) moment: Moment,
+    pub(super) sent_ms: u64,
+    pub(super) stale: Option<Hit>,
+    pub(super) mend: Option<Box<Mend>>,
+    pub(super) role: Role,
 }
 
-/// How long a request waits for another one's fetch before it makes its own.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Who else has to do with the answer.
+pub(super) enum Role {
+    /// Others wait for it.
+    Lead(Flight),
+    /// Nobody waits, since lately it was not to be shared.
+    Pass(Pass),
+    Alone {
+        /// It waited itself, in vain.
+        waited: bool,
+    },
+}
 
-/// Why the cache is asked.
+/// When and why the cache is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// Milliseconds since the epoch.
+    pub now_ms: u64,
+    pub purpose: Purpose,
+    /// Whether the request has a body; under HTTP/2 no field need say so.
+    pub has_body: bool,
+}
+
+/// What for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// For a client that waits.
@@ -118,12 +139,72 @@ pub async fn lookup<'a>(
     head: &'a Parts,
     target: &'a Target<'_>,
     identity: &'a Identity<'_>,
-    (now_ms, purpose): (u64, Purpose),
+    Asking { now_ms, purpose, has_body }: Asking,
     word: &mut Option<&'static str>,
 ) -> Result<Looked<'a>, Problem> {
-    let (Some(cache), Some(options)) = (&live.cache, &route.cache) else {
+    let Some((cache, request)) = ask(live, route, head, target, identity, now_ms) else {
         return Ok(Looked::Unanswered(Lookup { asked: None }));
     };
+    let mut asked = match has_body && head.method.is_safe() {
+        true => cache::Looked::past(Bypass::RequestBody),
+        false => cache.look(&request).await,
+    };
+    let turn = match purpose {
+        Purpose::Answer => cache.turn(&request, &mut asked),
+        Purpose::Renew => Turn::Alone,
+    };
+    let mut found = asked.found;
+    let role = match turn {
+        Turn::Lead(flight) => Role::Lead(flight),
+        Turn::Pass(pass) => Role::Pass(pass),
+        Turn::Alone => Role::Alone { waited: false },
+        // Boxed: few wait, and it would make the future of every request larger.
+        Turn::Follow(follow) => match Box::pin(follow.outcome(cache, &request)).await {
+            Outcome::Lead(flight) => Role::Lead(flight),
+            Outcome::Alone => Role::Alone { waited: true },
+            Outcome::Shared(hit) => {
+                *word = Some("collapsed");
+                return Ok(Looked::Answered(hit.respond(&request)));
+            }
+            Outcome::Failed(problem) => match (stand_in(found, &request), problem) {
+                (Ok(hit), _) => {
+                    *word = Some("stale");
+                    return Ok(Looked::Answered(hit.respond(&request)));
+                }
+                (Err(_), Some(problem)) => {
+                    *word = Some("collapsed");
+                    return Err(Arc::unwrap_or_clone(problem));
+                }
+                (Err(back), None) => {
+                    found = back;
+                    Role::Alone { waited: true }
+                }
+            },
+        },
+    };
+    let (said, looked) = looked(cache, request, found, purpose, role);
+    *word = Some(said);
+    looked
+}
+
+/// The stored answer that stands in for a failed upstream, or what was found.
+fn stand_in(found: Found, request: &CacheRequest<'_>) -> Result<Hit, Found> {
+    match found {
+        Found::Stale(hit, why) => hit.on_error(request).map_err(|hit| Found::Stale(hit, why)),
+        found => Err(found),
+    }
+}
+
+/// The request as the cache sees it, where the route has one.
+fn ask<'a>(
+    live: &'a Live,
+    route: &'a Route,
+    head: &'a Parts,
+    target: &'a Target<'_>,
+    identity: &'a Identity<'_>,
+    now_ms: u64,
+) -> Option<(&'a Cache, CacheRequest<'a>)> {
+    let (cache, options) = (live.cache.as_ref()?, route.cache.as_ref()?);
     let request = CacheRequest {
         method: &head.method,
         host: identity.host,
@@ -136,229 +217,83 @@ pub async fn lookup<'a>(
         options,
         now_ms,
     };
-    let mut found = cache.lookup(&request).await;
-    let mut flight = None;
-    if matches!(found, Found::Miss(_)) {
-        match cache.turn(&request) {
-            Turn::Lead(own) => flight = Some(own),
-            Turn::Follow(leader) => {
-                leader.over(route.timeouts.first_byte.min(LONGEST_WAIT)).await;
-                found = cache.lookup(&CacheRequest { now_ms: exchange::now_ms(), ..request }).await;
-            }
-            Turn::Alone => {}
+    Some((cache, request))
+}
+
+/// What is to be done about what was found, and the word for it.
+fn looked<'a>(
+    cache: &'a Cache,
+    request: CacheRequest<'a>,
+    found: Found,
+    purpose: Purpose,
+    role: Role,
+) -> (&'static str, Result<Looked<'a>, Problem>) {
+    let needs = |why, stale, mend| {
+        let followers = match &role {
+            Role::Lead(flight) => Some(flight.followers()),
+            Role::Pass(_) | Role::Alone { .. } => None,
+        };
+        let (moment, sent_ms) = (cache.moment(), exchange::now_ms());
+        let standing = Standing { why, moment, sent_ms, stale, mend, role };
+        match followers {
+            Some(followers) => Looked::Leading(standing, followers),
+            None => Looked::Unanswered(Lookup { asked: Some(Asked { cache, request, standing }) }),
         }
-    }
-    let why = status::Forwarded::of(&found);
-    let asked = |why, stale| Asked {
-        cache,
-        request,
-        why,
-        moment: cache.moment(),
-        sent_ms: exchange::now_ms(),
-        stale,
-        flight,
     };
-    let (said, looked) = match found {
+    let (word, looked) = match found {
         Found::Fresh(hit) => ("hit", Looked::Answered(hit.respond(&request))),
         Found::Revalidating(hit, _) if purpose == Purpose::Renew => {
-            ("validate", unanswered(asked(status::Forwarded::Validate(Validate::Stale), Some(hit))))
+            ("validate", needs(Forwarded::Validate(Validate::Stale), Some(hit), None))
         }
         Found::Revalidating(hit, true) => ("stale", Looked::Renewing(hit.respond(&request))),
         Found::Revalidating(hit, false) => ("stale", Looked::Answered(hit.respond(&request))),
         Found::NotCached => {
-            *word = Some("not-cached");
-            return Err(Problem::new(
-                &problem::NOT_CACHED,
-                "the request takes only a stored answer, and none is fit",
-            ));
+            let detail = "the request takes only a stored answer, and none is fit";
+            return ("not-cached", Err(Problem::new(&problem::NOT_CACHED, detail)));
         }
-        Found::Stale(hit, why) => {
-            ("validate", unanswered(asked(status::Forwarded::Validate(why), Some(hit))))
-        }
-        Found::Miss(_) | Found::Bypass(_) => {
-            let word = if matches!(found, Found::Miss(_)) { "miss" } else { "bypass" };
-            match why {
-                Some(why) => (word, unanswered(asked(why, None))),
-                None => (word, Looked::Unanswered(Lookup { asked: None })),
-            }
-        }
+        Found::Stale(hit, why) => ("validate", needs(Forwarded::Validate(why), Some(hit), None)),
+        Found::Partial(mend) => ("partial", needs(Forwarded::Miss(Miss::Partial), None, Some(mend))),
+        Found::Miss(miss) => ("miss", needs(Forwarded::Miss(miss), None, None)),
+        Found::Bypass(bypass) => ("bypass", needs(Forwarded::Bypass(bypass), None, None)),
     };
-    *word = Some(said);
-    Ok(looked)
-}
-
-fn unanswered(asked: Asked<'_>) -> Looked<'_> {
-    Looked::Unanswered(Lookup { asked: Some(asked) })
-}
-
-/// What becomes of the upstream's answer.
-pub enum Settled<'a> {
-    Answer(Response<Body>),
-    /// The upstream confirmed something other than what is stored: ask again, without conditions.
-    Again(Lookup<'a>),
+    (word, Ok(looked))
 }
 
 impl<'a> Lookup<'a> {
-    /// Puts the conditions of a stored answer in place of the caller's own (RFC 9111, section 4.3.1).
+    /// The look-up once more, from the request it was made for.
+    #[must_use]
+    pub fn resume(
+        live: &'a Live,
+        route: &'a Route,
+        head: &'a Parts,
+        target: &'a Target<'_>,
+        identity: &'a Identity<'_>,
+        standing: Standing,
+    ) -> Self {
+        let asked = ask(live, route, head, target, identity, standing.sent_ms);
+        Self { asked: asked.map(|(cache, request)| Asked { cache, request, standing }) }
+    }
+
+    /// Puts the conditions of a stored answer, or the range that is missing in it, in place of the caller's
+    /// own (RFC 9111, sections 4.3.1 and 3.4).
     pub fn condition(&self, headers: &mut HeaderMap) {
+        const OWN: [HeaderName; 4] =
+            [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE];
         let Some(asked) = &self.asked else { return };
-        let Some(hit) = &asked.stale else { return };
-        let conditions = hit.conditions(asked.request.headers);
+        let Standing { stale, mend, .. } = &asked.standing;
+        let mut conditions = match stale {
+            Some(hit) => hit.conditions(asked.request.headers),
+            None => SmallVec::new(),
+        };
+        conditions.extend(mend.iter().flat_map(|mend| mend.fields()));
         if conditions.is_empty() {
             return;
         }
-        const OWN: [HeaderName; 4] =
-            [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE];
         for name in &OWN {
             headers.remove(name);
         }
         for (name, value) in conditions {
             headers.insert(name, value);
         }
-    }
-
-    /// Turns the upstream's answer, or its absence, into the answer for the client.
-    pub async fn settle(
-        self,
-        answer: Result<Answer, Failed>,
-        via: &Via,
-        word: &mut Option<&'static str>,
-    ) -> Result<Settled<'a>, Problem> {
-        let Some(mut asked) = self.asked else {
-            let answer = answer.map_err(|failed| failed.problem)?;
-            return Ok(Settled::Answer(passed(answer.response, via).map(Body::stream)));
-        };
-        let stale = asked.stale.take();
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(failed) => {
-                let hit = stale.and_then(|hit| hit.on_error(&asked.request)).ok_or(failed.problem)?;
-                *word = Some("stale");
-                return Ok(Settled::Answer(hit.respond(&asked.request)));
-            }
-        };
-        let times = Times { sent_ms: asked.sent_ms, received_ms: exchange::now_ms() };
-        let response = passed(answer.response, via);
-        if let Some(hit) = stale {
-            let not_modified = response.status() == StatusCode::NOT_MODIFIED;
-            if not_modified && !hit.leaves_to_client(asked.request.headers, response.headers()) {
-                let refreshed = asked.cache.refresh(&asked.request, hit, response.headers(), times);
-                return Ok(match refreshed {
-                    Some(hit) => {
-                        *word = Some("validated");
-                        Settled::Answer(hit.respond(&asked.request))
-                    }
-                    None => Settled::Again(Lookup { asked: Some(asked) }),
-                });
-            }
-            let failed = matches!(response.status().as_u16(), 500 | 502 | 503 | 504);
-            if failed && let Some(hit) = hit.on_error(&asked.request) {
-                *word = Some("stale");
-                return Ok(Settled::Answer(hit.respond(&asked.request)));
-            }
-        }
-        Ok(Settled::Answer(asked.store(response, times).await))
-    }
-}
-
-impl Asked<'_> {
-    /// Stores the answer while it streams, if it may be stored, and says so in `Cache-Status`.
-    async fn store(self, mut response: Response<UpstreamBody>, times: Times) -> Response<Body> {
-        let status = response.status();
-        if !self.request.method.is_safe() {
-            // Boxed: it is rare, and its future would make that of every request larger.
-            Box::pin(self.cache.invalidate(&self.request, status, response.headers())).await;
-        }
-        let fill = match self.why {
-            status::Forwarded::Bypass(_) => None,
-            _ => Some(self.cache.admit(&self.request, status, response.headers(), times, self.moment)),
-        };
-        let outcome = fill.as_ref().map(|fill| fill.as_ref().map(|_| ()).map_err(|why| *why));
-        response.headers_mut().append(status::CACHE_STATUS, status::forwarded(self.why, status, outcome));
-        match fill {
-            Some(Ok(mut fill)) => {
-                if let Some(flight) = self.flight {
-                    fill.lead(flight);
-                }
-                response.map(|body| store_through(body, fill))
-            }
-            _ => {
-                if let Some(flight) = self.flight {
-                    flight.pass(times.received_ms);
-                }
-                response.map(Body::stream)
-            }
-        }
-    }
-}
-
-/// The upstream's answer without the fields of its hop, with this hop's `Via`; how it came (HTTP/1.0, HTTP/2)
-/// says nothing about the client's connection.
-fn passed(mut response: Response<UpstreamBody>, via: &Via) -> Response<UpstreamBody> {
-    let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
-    let headers = response.headers_mut();
-    // Transfer-Encoding decided where the body ended (RFC 9112, section 6.3): a length beside it is a lie.
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    hop::strip(headers);
-    hop::add_via(headers, version, via);
-    response
-}
-
-fn store_through(body: UpstreamBody, fill: Fill) -> Body {
-    if body.is_end_stream() {
-        fill.finish();
-        return Body::Empty;
-    }
-    Body::stream(Storing { body, fill: Some(fill) })
-}
-
-/// An upstream's body that is stored while it goes by. Dropped early, it stores nothing.
-struct Storing {
-    body: UpstreamBody,
-    fill: Option<Fill>,
-}
-
-impl HttpBody for Storing {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        use std::task::Poll;
-        let this = &mut *self;
-        let polled = std::pin::Pin::new(&mut this.body).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(data), Some(fill)) = (frame.data_ref(), &mut this.fill) {
-                    fill.data(data);
-                }
-                // Nothing comes behind trailers, and nobody may ask for it.
-                if (frame.is_trailers() || this.body.is_end_stream())
-                    && let Some(fill) = this.fill.take()
-                {
-                    fill.finish();
-                }
-            }
-            Poll::Ready(None) => {
-                if let Some(fill) = this.fill.take() {
-                    fill.finish();
-                }
-            }
-            Poll::Ready(Some(Err(_))) => this.fill = None,
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

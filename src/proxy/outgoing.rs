@@ -29,7 +29,6 @@ pub struct Source<'a> {
     /// Canonical, without what stays here.
     pub query: Option<&'a str>,
     pub found: &'a Findings,
-    pub request_id: &'a RequestId,
 }
 
 /// How many fields the gateway adds at most, its own credentials and changes aside.
@@ -37,7 +36,12 @@ const ADDED: usize = 8;
 
 /// Builds it: the caller's fields without those of its hop and without the credentials that were checked
 /// here, then what the gateway adds.
-pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup<'_>, endpoint: &Endpoint) -> Outgoing<'a> {
+pub fn outgoing<'a>(
+    from: &Source<'a>,
+    lookup: &Lookup<'_>,
+    request_id: &RequestId,
+    endpoint: &Endpoint,
+) -> Outgoing<'a> {
     let Source { route, head, target, found, .. } = *from;
     // A clone would have no room to add to.
     let mut headers = HeaderMap::with_capacity(head.headers.len() + ADDED);
@@ -56,7 +60,7 @@ pub fn outgoing<'a>(from: &Source<'a>, lookup: &Lookup<'_>, endpoint: &Endpoint)
     };
     hop::set_forwarded(&mut headers, client, route.rewrite.client_address);
     hop::add_via(&mut headers, head.version, from.via);
-    if let Ok(id) = from.request_id.as_str().parse() {
+    if let Ok(id) = request_id.as_str().parse() {
         headers.insert(X_REQUEST_ID, id);
     }
     route.rewrite.request.apply(&mut headers);

@@ -8,9 +8,10 @@ use http_body_util::BodyExt;
 
 use super::{
     Proxy, forward,
-    lookup::{self, Identity, Looked, Purpose, Settled},
+    lookup::{self, Asking, Identity, Looked, Purpose},
     outgoing::{self, Source},
     receive::{self, Connection},
+    settle::Settled,
 };
 use crate::{
     exchange::now_ms,
@@ -66,14 +67,13 @@ async fn fetch(
     let identity = Identity::of(&host, &target, found, route, (gateway, connection));
     let request_id = receive::request_id(&head.headers, now_ms());
     let mut word = None;
-    let asked = (now_ms(), Purpose::Renew);
+    let asked = Asking { now_ms: now_ms(), purpose: Purpose::Renew, has_body: false };
     let looked = lookup::lookup(&proxy.live, route, head, &target, &identity, asked, &mut word).await.ok()?;
     let Looked::Unanswered(mut lookup) = looked else { return None };
     loop {
-        let (via, target, request_id) = (&proxy.via, &target, &request_id);
-        let query = identity.query.as_deref();
-        let source = Source { via, gateway, connection, route, head, target, query, found, request_id };
-        let outgoing = |endpoint: &_| outgoing::outgoing(&source, &lookup, endpoint);
+        let (via, target, query) = (&proxy.via, &target, identity.query.as_deref());
+        let source = Source { via, gateway, connection, route, head, target, query, found };
+        let outgoing = |endpoint: &_| outgoing::outgoing(&source, &lookup, &request_id, endpoint);
         let answer = forward::forward(route, connection.worker, None, outgoing).await;
         match lookup.settle(answer, &proxy.via, &mut word).await.ok()? {
             Settled::Answer(mut response) => {
@@ -83,7 +83,7 @@ async fn fetch(
                 }
                 return Some(());
             }
-            Settled::Again(without_conditions) => lookup = without_conditions,
+            Settled::Again(without_conditions) => lookup = *without_conditions,
         }
     }
 }

@@ -2,7 +2,13 @@
 
 use std::{io, net::TcpListener as StdListener, sync::Arc, thread, time::Duration};
 
-use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    sync::{Barrier, mpsc},
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use super::{
     accept::accept,
@@ -52,13 +58,14 @@ where
     let mut config = config.sane();
     limit_by_files(&mut config);
     let (config, make) = (Arc::new(config), Arc::new(make));
+    let all = Arc::new(Barrier::new(listeners.workers()));
     let mut server = Server { threads: Vec::new(), drain: drain.clone(), stats: stats.clone() };
     for (index, sockets) in listeners.into_workers().into_iter().enumerate() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (config, make) = (config.clone(), make.clone());
-        let (drain, stats) = (drain.clone(), stats.clone());
+        let (drain, stats, all) = (drain.clone(), stats.clone(), all.clone());
         let thread = thread::Builder::new().name(format!("gw-worker-{index}")).spawn(move || {
-            work(&runtime, sockets, |alive| {
+            work(&runtime, sockets, &all, |alive| {
                 Context::new(index, config, stats, drain, Arc::new(make(index)), alive)
             })
         })?;
@@ -108,10 +115,12 @@ impl Server {
     }
 }
 
-/// The life of one worker thread.
+/// The life of one worker thread. It ends with the last of `all`: what it fetches may be read by clients of
+/// another.
 fn work<S: Service>(
     runtime: &Runtime,
     sockets: Vec<StdListener>,
+    all: &Barrier,
     make: impl FnOnce(mpsc::Sender<()>) -> Context<S>,
 ) -> Ended {
     runtime.block_on(async {
@@ -131,10 +140,16 @@ fn work<S: Service>(
         tokio::time::sleep(config.drain_delay).await;
         drain.advance(Phase::Closing);
         while loops.join_next().await.is_some() {}
+        let closing = Instant::now();
         let cut = timeout(config.drain_timeout, all_gone.recv()).await.is_err();
         if cut {
             drain.advance(Phase::Done);
             let _ = timeout(LAST_BREATH, all_gone.recv()).await;
+        }
+        let left = config.drain_timeout.saturating_sub(closing.elapsed());
+        tokio::select! {
+            _ = timeout(left, all.wait()) => {}
+            () = drain.reached(Phase::Done) => {}
         }
         Ended { cut: usize::from(cut), failed: 0 }
     })

@@ -13,8 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use futures_util::FutureExt;
 use gatewright::cache::{Cache, CacheConfig, CacheRequest, Lookup, RouteCacheOptions, Times};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use moka::policy::EvictionPolicy;
 
 #[global_allocator]
@@ -65,9 +68,9 @@ fn store(cache: &Cache, path: &str, size: usize) {
     let request = request(path, &asked, &options);
     let times = Times { sent_ms: request.now_ms, received_ms: request.now_ms };
     let body = format!("{{\"path\":\"{path}\",\"filler\":\"{:0>size$}\"}}", "");
-    let mut fill = cache.admit(&request, StatusCode::OK, &headers, times, cache.moment()).unwrap();
-    fill.data(&body.into());
-    assert!(fill.finish());
+    let fill = cache.admit(&request, StatusCode::OK, &headers, times, cache.moment()).unwrap();
+    let source = Full::new(Bytes::from(body)).map_err(|never| match never {});
+    fill.through(Box::pin(source)).collect().now_or_never().unwrap().unwrap();
 }
 
 fn memory(mib: u64, count: u64) {

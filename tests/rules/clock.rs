@@ -3,17 +3,19 @@
 
 use std::{
     cell::Cell,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use gatewright::cache::{
-    Cache, CacheConfig, CacheRequest, Hit, Lookup, NoStore, RequestDirectiveMode, RouteCacheOptions,
-    SetCookie, Times, status,
+    Cache, CacheConfig, CacheRequest, Hit, Lookup, Mend, Mended, NoStore, RequestDirectiveMode,
+    RouteCacheOptions, SetCookie, Times, status,
 };
+use gatewright::exchange::BoxError;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body::Frame;
 use http_body_util::BodyExt;
 
 use crate::table::{self, Answer, Case, Exchange, Fields, Outcome, Seen, Step};
@@ -74,15 +76,19 @@ impl World {
         let (response, outcome, sent) = match lookup {
             Lookup::Fresh(hit) => (whole(hit.respond(&request)), Outcome::Hit, None),
             Lookup::Revalidating(hit, claimed) => {
-                let response = whole(hit.clone().respond(&request));
+                let response = whole(hit.respond(&request));
                 if claimed {
-                    self.renew(&asking, hit);
+                    self.renew(&asking);
                 }
                 (response, Outcome::Stale, None)
             }
             Lookup::NotCached => (refusal(504), Outcome::Refused, None),
             Lookup::Stale(hit, _) => {
                 let asked = self.forward(&asking, why, Some(hit));
+                (asked.response, asked.outcome, Some(asked.sent))
+            }
+            Lookup::Partial(mend) => {
+                let asked = self.complete(&asking, why, *mend);
                 (asked.response, asked.outcome, Some(asked.sent))
             }
             Lookup::Miss(_) | Lookup::Bypass(_) => {
@@ -117,7 +123,7 @@ impl World {
         let moment = self.cache.moment();
         let done = |response, outcome| Asked { response, outcome, sent: sent.clone() };
         let Some(response) = self.origin(asking, &sent) else {
-            let stood_in = stale.and_then(|hit| hit.on_error(&request));
+            let stood_in = stale.and_then(|hit| hit.on_error(&request).ok());
             return match stood_in {
                 Some(hit) => done(whole(hit.respond(&request)), Outcome::Stale),
                 None => done(refusal(502), Outcome::Refused),
@@ -132,7 +138,7 @@ impl World {
                 };
             }
             if matches!(response.status().as_u16(), 500 | 502 | 503 | 504)
-                && let Some(hit) = hit.on_error(&request)
+                && let Ok(hit) = hit.on_error(&request)
             {
                 return done(whole(hit.respond(&request)), Outcome::Stale);
             }
@@ -146,10 +152,31 @@ impl World {
             Some(_) => Some(self.store(asking, &request, &response, times, moment)),
         };
         if let Some(why) = why {
-            let said = status::forwarded(why, response.status(), stored);
+            let said = status::forwarded(why, response.status(), stored, false);
             response.headers_mut().append(status::CACHE_STATUS, said);
         }
         done(response, Outcome::Forwarded)
+    }
+
+    /// Asks the origin for what is missing in the stored parts.
+    fn complete(&self, asking: &Asking<'_>, why: Option<status::Forwarded>, mend: Mend) -> Asked {
+        let mut sent = asking.headers.clone();
+        sent.extend(mend.fields().map(|(name, value)| (Some(name), value)));
+        let sent_ms = self.now_ms.get();
+        self.pass(asking.row.answer.delay_ms);
+        let times = Times { sent_ms, received_ms: self.now_ms.get() };
+        let request = CacheRequest { now_ms: sent_ms, ..self.request(asking) };
+        let Some(response) = self.origin(asking, &sent) else {
+            return Asked { response: refusal(502), outcome: Outcome::Refused, sent };
+        };
+        match self.cache.mend(&request, mend, response.status(), response.headers(), times) {
+            Mended::Rest(rest) => {
+                let arriving = Arriving::of(response.body(), asking.row.answer.cut);
+                let response = whole(rest.respond(&request, Box::pin(arriving)));
+                Asked { response, outcome: Outcome::Forwarded, sent }
+            }
+            Mended::Own | Mended::Again => self.forward(asking, why, None),
+        }
     }
 
     fn store(
@@ -160,23 +187,21 @@ impl World {
         times: Times,
         moment: gatewright::cache::Moment,
     ) -> Result<(), NoStore> {
-        let mut fill = self.cache.admit(request, response.status(), response.headers(), times, moment)?;
-        fill.data(response.body());
-        if asking.row.answer.cut {
-            drop(fill);
-        } else {
-            fill.finish();
-        }
+        let fill = self.cache.admit(request, response.status(), response.headers(), times, moment)?;
+        let arriving = Arriving::of(response.body(), asking.row.answer.cut);
+        let read = now(fill.through(Box::pin(arriving)).collect());
+        assert_eq!(read.is_err(), asking.row.answer.cut);
         Ok(())
     }
 
     /// The renewal beside a stale answer (RFC 5861, section 3).
-    fn renew(&self, asking: &Asking<'_>, hit: Hit) {
+    fn renew(&self, asking: &Asking<'_>) {
         let mut headers = asking.headers.clone();
         for name in [header::RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::CACHE_CONTROL] {
             headers.remove(name);
         }
         let renewal = Asking { row: asking.row, number: asking.number, method: Method::GET, headers };
+        let Lookup::Revalidating(hit, _) = now(self.cache.lookup(&self.request(&renewal))) else { return };
         let why = status::Forwarded::Validate(gatewright::cache::Validate::Stale);
         self.forward(&renewal, Some(why), Some(hit));
     }
@@ -292,6 +317,35 @@ fn refusal(status: u16) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     response
+}
+
+/// The origin's body on its way.
+struct Arriving {
+    data: Option<Bytes>,
+    /// It breaks off.
+    cut: bool,
+}
+
+impl Arriving {
+    fn of(body: &Bytes, cut: bool) -> Self {
+        let comes = if cut { body.len() / 2 } else { body.len() };
+        Self { data: Some(body.slice(..comes)), cut }
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(match self.data.take() {
+            Some(data) => Some(Ok(Frame::data(data))),
+            None => self.cut.then(|| Err("the connection was cut".into())),
+        })
+    }
 }
 
 fn whole(response: Response<gatewright::exchange::Body>) -> Response<Bytes> {

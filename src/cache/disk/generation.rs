@@ -262,7 +262,7 @@ impl Generation {
     fn file_of(&self, value: &[u8]) -> Option<(u64, u64)> {
         match record::decode(value, self.number, self.seed)?.entry.body {
             Stored::File(file) => Some((file.name, file.len)),
-            Stored::Bytes(_) => None,
+            Stored::Bytes(_) | Stored::Parts(_) => None,
         }
     }
 

@@ -54,6 +54,7 @@ impl Writer {
                 current.bodies.write(name, bytes).map_err(failed)?;
                 Ok(Some(record))
             }
+            Stored::Parts(_) => Ok(None),
             Stored::File(file) => {
                 if file.generation != current.number {
                     let Some(older) = self.generations.iter().find(|g| g.number == file.generation) else {

@@ -144,7 +144,7 @@ fn size(write: &Write) -> u64 {
     match write {
         Write::Entry(_, entry) => match &entry.body {
             Stored::Bytes(bytes) => bytes.len() as u64,
-            Stored::File(_) => 0,
+            Stored::File(_) | Stored::Parts(_) => 0,
         },
         Write::Promote(_) | Write::Remove(_) => 0,
     }

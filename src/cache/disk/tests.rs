@@ -475,7 +475,8 @@ fn faulty(dir: &Path) -> (Cache, Arc<Faults>) {
         stats,
         max_object_bytes: 1 << 20,
         budget: AtomicU64::new(1 << 30),
-        flights: Arc::new(crate::cache::collapse::Flights::new()),
+        flights: Arc::default(),
+        has_parts: AtomicBool::new(false),
     };
     (Cache { inner: Arc::new(inner) }, faults)
 }
