@@ -22,10 +22,14 @@ check: ## Formatting, lints, house rules (tests/tidy.rs), licences and duplicate
 	cargo test --locked --test tidy -- --show-output
 	tests/.tools/bin/cargo-deny check bans licenses sources
 
-bench: ## Measure CPU per request beside nginx and HAProxy, start, import; prints a table
+bench: ## Measure CPU per request beside nginx, HAProxy and Varnish, start, import, hit ratios; prints tables
 	@tests/setup.sh build bench
 	cargo build --release --locked
 	python3 tests/bench/run.py
+	python3 tests/bench/cache.py
+	python3 tests/bench/start.py
+	cargo bench --locked --bench store -- ratio
+	cargo bench --locked --bench store -- memory 256 1000000
 
 soak: ## The long scenarios in their full size (10 GB bodies, minutes of load, 200 kills of each kind)
 	@tests/setup.sh build test

@@ -47,6 +47,7 @@ http {{
     '"method":"$request_method","path":"$request_uri","host":"$host","status":$status,"bytes":$body_bytes_sent,'
     '"duration":$request_time,"cache":"$upstream_cache_status","agent":"$http_user_agent"}}';
   access_log {work}/nginx.log line buffer=64k flush=1s;
+  map_hash_bucket_size 128;
   map $http_x_api_key $known {{ default 0; "{key}" 1; }}
   proxy_temp_path {work}/proxy; client_body_temp_path {work}/client;
   proxy_cache_path {work}/nginx-cache levels=1:2 keys_zone=z:64m max_size=1g;
@@ -141,6 +142,7 @@ class Bench:
             self.scripts[size].write_text(LOAD.format(addresses=ADDRESSES, size=size, key=self.key))
 
     def make_key(self):
+        (self.work / 'state').mkdir(mode=0o700)
         out = subprocess.run([self.binary, 'keys', 'add', 'bench', '--state', self.work / 'state'],
                              capture_output=True, text=True, check=True).stdout
         return next(word for word in out.split() if word.startswith('gw_'))
@@ -156,7 +158,7 @@ class Bench:
             'gatewright': [[self.binary, 'run', self.work / 'gatewright.yaml', '--state', self.work / 'state',
                             '--workers', '1']],
             'nginx': [['nginx', '-c', self.work / 'nginx.conf']],
-            'varnish': [['varnishd', '-F', '-a', f'127.0.0.1:{port}', '-f', self.work / 'varnish.vcl', '-s', storage,
+            'varnish': [['varnishd', '-F', '-j', 'none', '-a', f'127.0.0.1:{port}', '-f', self.work / 'varnish.vcl', '-s', storage,
                          '-n', self.work / 'varnish', '-T', 'none'],
                         ['varnishncsa', '-n', self.work / 'varnish', '-F', VARNISH_LINE, '-w', self.work / 'varnish.log']],
         }

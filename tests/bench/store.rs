@@ -115,7 +115,10 @@ fn trace(skew: f64, once: u32) -> Vec<usize> {
     (0..REQUESTS)
         .map(|_| match random.u32(0..100) < once {
             true => fresh.next().unwrap(),
-            false => sums.partition_point(|sum| *sum < random.f64() * total),
+            false => {
+                let drawn = random.f64() * total;
+                sums.partition_point(|sum| *sum < drawn)
+            }
         })
         .collect()
 }
