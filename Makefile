@@ -31,9 +31,9 @@ bench: ## Measure CPU per request beside nginx, HAProxy and Varnish, start, impo
 	cargo bench --locked --bench store -- ratio
 	cargo bench --locked --bench store -- memory 256 1000000
 
-soak: ## The long scenarios in their full size (10 GB bodies, minutes of load, 200 kills of each kind)
+soak: ## The long scenarios in their full size (10 GB bodies, ten minutes of mixed load, 200 kills of each kind)
 	@tests/setup.sh build test
-	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: cache_crash:: --nocapture
+	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: mixed_load:: cache_crash:: --nocapture
 	GATEWRIGHT_SOAK=1 cargo test --release --locked --lib -- disk::tests::crash:: --nocapture
 
 docs: ## Write the generated reference anew and build the documentation of the code

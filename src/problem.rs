@@ -83,7 +83,7 @@ problems! {
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE Gateway "connection_limit_reached" "the gateway is at its limit" => "Try again as `Retry-After` says.";
     ISSUER_UNAVAILABLE "issuer-unavailable" SERVICE_UNAVAILABLE Upstream "destination_unavailable" "the issuer's keys cannot be had" => "The token cannot be checked while the keys of its issuer are missing. Operator: the log says why the key set at `jwks` could not be read.";
     UPSTREAM_TIMEOUT "upstream-timeout" GATEWAY_TIMEOUT Upstream "http_response_timeout" "the upstream did not answer in time" => "Operator: the timeouts are `timeouts.connect`, `first_byte`, `idle` and `total` of the route.";
-    NOT_CACHED "not-cached" GATEWAY_TIMEOUT Client "http_request_denied" "nothing is stored that may answer" => "The request allows only a stored answer (`Cache-Control: only-if-cached`) and none is fit.";
+    NOT_CACHED "not-cached" GATEWAY_TIMEOUT Client "http_request_denied" "nothing is stored that may answer" => "Only a stored answer was allowed, and none is fit: the request says so (`Cache-Control: only-if-cached`), or the route is offline (`cache: { offline: true }`).";
     LOOP_DETECTED "loop-detected" LOOP_DETECTED Client "proxy_loop_detected" "the request came through this gateway before" => "An upstream points back at the gateway. Operator: correct the upstream's address.";
 }
 

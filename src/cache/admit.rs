@@ -36,7 +36,8 @@ impl Cache {
     }
 
     /// Whether the upstream's response may be stored, judged by its head. The caller reads its body
-    /// through the [`Fill`]. A 206 is a part of a response to be completed. A HEAD's answer is not stored, but renews or outdates the GET's (RFC 9111, 4.3.5).
+    /// through the [`Fill`]. A 206 is a part of a response to be completed. A HEAD's answer is not stored, but
+    /// renews or outdates the GET's (RFC 9111, 4.3.5).
     pub fn admit(
         &self,
         request: &CacheRequest<'_>,

@@ -26,6 +26,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{
     entry::Entry,
     fill::{Fill, Taken},
+    key::Name,
 };
 use crate::exchange::{Body, BoxError, StreamBody};
 use bell::Bell;
@@ -50,6 +51,7 @@ pub struct Arrival {
     bell: Arc<Bell>,
     /// [`super::key::Key::place`] of what it is stored as.
     pub(super) place: u64,
+    pub(super) key: Name,
     /// The position behind its last byte, where the head says so.
     ends_at: Option<u64>,
 }
@@ -97,6 +99,7 @@ impl Arrival {
         let arrival = Arc::new(Self {
             bell: Arc::default(),
             place: fill.place(),
+            key: fill.key(),
             ends_at: expected.map(|expected| start + expected),
             state: Mutex::new(State {
                 source: Some(source),

@@ -25,7 +25,7 @@ use super::{
     directives::RequestDirectives,
     entry::Entry,
     hit::{Hit, HitBody, Origin},
-    lookup::{Keyed, Looked, decide},
+    lookup::{Keyed, Looked, Spot, decide},
     range::{self, Wanted},
     request::{CacheRequest, Lookup, Miss},
     status::Forwarded,
@@ -173,8 +173,8 @@ impl Cache {
             return Share::Over;
         }
         let asked = RequestDirectives::parse(request.headers);
-        let (since, body) = (self.inner.epochs.now(), HitBody::Arriving(reader));
-        match decide(request, &asked, (false, since), &entry, body, Origin::Collapsed(why)) {
+        let spot = Spot { own: false, since: self.inner.epochs.now(), key: arrival.key };
+        match decide(request, &asked, spot, &entry, HitBody::Arriving(reader), Origin::Collapsed(why)) {
             Lookup::Fresh(hit) => Share::Fits(hit),
             _ => Share::Over,
         }

@@ -362,6 +362,15 @@ pub fn reuse(policy: &Policy, asked: &RequestDirectives, options: &RouteCacheOpt
         RequestDirectiveMode::Ignore => RequestDirectives::default(),
     };
     let ttl = policy.ttl_ms(now_ms);
+    if options.offline {
+        // A cache that is disconnected may serve what is stale (RFC 9111, 4.2.4); what a request would rather
+        // have cannot be had.
+        return match policy.always_validate || (policy.never_stale && ttl <= 0) {
+            true => Reuse::Validate(Validate::Stale),
+            false if ttl > 0 => Reuse::Fresh,
+            false => Reuse::Stale,
+        };
+    }
     let ms = |seconds: u64| i64::try_from(seconds * 1000).unwrap_or(i64::MAX);
     let recent = now_ms.saturating_sub(policy.received_ms) < options.busting_floor_ms;
     let too_old = asked.max_age.is_some_and(|max| max == 0 || policy.age_ms(now_ms) / 1000 > max);

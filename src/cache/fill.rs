@@ -14,7 +14,7 @@ use super::{
     collapse::Flight,
     control::Storable,
     entry::{Entry, Stored},
-    key::Key,
+    key::{Key, Name},
     range::Extent,
     stats::CacheStats,
 };
@@ -88,6 +88,10 @@ impl Fill {
     /// Where it lies, for those who invalidate.
     pub(super) fn place(&self) -> u64 {
         self.parts.as_ref().map_or(0, |parts| parts.key.place)
+    }
+
+    pub(super) fn key(&self) -> Name {
+        self.parts.as_ref().map_or(Name(0), |parts| parts.key.name(self.inner.seed))
     }
 
     /// Whether a body of `length` bytes can be stored.

@@ -18,9 +18,10 @@ use super::{
     directives::RequestDirectives,
     disk::OpenBody,
     entry::{Entry, Stored},
+    key::Name,
     range::{self, Wanted},
     request::CacheRequest,
-    status::{self, CACHE_STATUS, Forwarded},
+    status::{self, CACHE_STATUS, Forwarded, Whence},
 };
 
 /// Fields that describe a body and do not stand in a 304 (RFC 9110, 15.4.5).
@@ -65,6 +66,7 @@ pub struct Hit {
     pub(super) entry: Arc<Entry>,
     /// Whether it lies in the principal's own store.
     pub(super) own: bool,
+    pub(super) key: Name,
     pub(super) body: HitBody,
     pub(super) origin: Origin,
     pub(super) why: Validate,
@@ -208,15 +210,15 @@ impl Hit {
 
     fn cache_status(&self) -> HeaderValue {
         let ttl = self.entry.policy.ttl_ms(self.now_ms).div_euclid(1000);
-        let before = self.entry.before.as_deref();
+        let whence = Whence { before: self.entry.before.as_deref(), key: self.key };
         match self.origin {
-            Origin::Memory => status::hit(before, ttl, None),
-            Origin::Disk => status::hit(before, ttl, Some("disk")),
-            Origin::Stale => status::hit(before, ttl, Some("stale")),
-            Origin::Error => status::stood_in(before, self.why, ttl),
-            Origin::Validated(why) => status::validated(before, why, ttl),
-            Origin::Mended => status::mended(before, ttl),
-            Origin::Collapsed(why) => status::collapsed(before, why, self.entry.status),
+            Origin::Memory => status::hit(whence, ttl, None),
+            Origin::Disk => status::hit(whence, ttl, Some("disk")),
+            Origin::Stale => status::hit(whence, ttl, Some("stale")),
+            Origin::Error => status::stood_in(whence, self.why, ttl),
+            Origin::Validated(why) => status::validated(whence, why, ttl),
+            Origin::Mended => status::mended(whence, ttl),
+            Origin::Collapsed(why) => status::collapsed(whence, why, self.entry.status),
         }
     }
 

@@ -4,6 +4,8 @@
 //! for the look-up and compared in full on a hit: a collision costs a miss, never a wrong answer.
 //! The scheme is a part of it (RFC 9110, 4.2): upstreams are told it, and redirect by it.
 
+use std::hash::{DefaultHasher, Hasher};
+
 use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
@@ -24,6 +26,10 @@ pub struct Key {
     /// Names host and path alone: an unsafe method invalidates all that lies there.
     pub place: u64,
 }
+
+/// What a key is called in `Cache-Status`. Requests for the same stored response see the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name(pub(super) u64);
 
 /// Why a request has no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +88,15 @@ impl Key {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    #[must_use]
+    pub fn name(&self, seed: u64) -> Name {
+        // SipHash, so that names tell nothing of the seed, which keeps others from making keys collide.
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(seed);
+        hasher.write_u128(self.id);
+        Name(hasher.finish())
     }
 }
 

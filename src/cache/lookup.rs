@@ -11,7 +11,7 @@ use super::{
     disk::{Late, OpenBody, Presence},
     entry::{Entry, Resource, Stored, Unselected},
     hit::{Hit, HitBody, Origin},
-    key::Key,
+    key::{Key, Name},
     options::RequestDirectiveMode,
     request::{Bypass, CacheRequest, Lookup, Miss},
 };
@@ -40,6 +40,11 @@ impl Keyed {
         self.own.iter().map(|key| (key, true)).chain(std::iter::once((&self.shared, false)))
     }
 
+    /// The name of the store asked first.
+    fn name(&self, seed: u64) -> Name {
+        self.own.as_ref().unwrap_or(&self.shared).name(seed)
+    }
+
     /// Whether only responses that say so may come from a store.
     pub(super) fn only_shareable(&self, own: bool) -> bool {
         !own && self.caller != Caller::Anyone
@@ -49,15 +54,29 @@ impl Keyed {
 /// What a look-up came to, with the keys that its turn is taken by.
 pub struct Looked {
     pub found: Lookup,
+    /// Of the key, where the upstream is needed.
+    pub key: Option<Name>,
     pub(super) keyed: Option<Keyed>,
 }
 
 impl Looked {
     /// Nothing was asked.
     #[must_use]
-    pub fn past(why: Bypass) -> Self {
-        Self { found: Lookup::Bypass(why), keyed: None }
+    pub fn past(request: &CacheRequest<'_>, why: Bypass) -> Self {
+        let offline = request.options.offline && why != Bypass::Disabled;
+        let found = if offline { Lookup::NotCached } else { Lookup::Bypass(why) };
+        Self { found, key: None, keyed: None }
     }
+}
+
+/// Where a stored response was found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    /// Whether that is the principal's own store.
+    pub(super) own: bool,
+    /// The moment of its look-up.
+    pub(super) since: u64,
+    pub(super) key: Name,
 }
 
 impl Cache {
@@ -80,7 +99,7 @@ impl Cache {
         let asked = RequestDirectives::parse(request.headers);
         let keyed = match bypass(request).map_or_else(|| Keyed::of(request, self.inner.seed), Err) {
             Ok(keyed) => keyed,
-            Err(bypass) => return Looked::past(bypass),
+            Err(bypass) => return Looked::past(request, bypass),
         };
         let found = match self.inner.in_memory(request, &keyed, &asked) {
             Found::Lookup(found) => found,
@@ -88,11 +107,12 @@ impl Cache {
             found => Box::pin(self.inner.on_disk(request, &keyed, &asked, found)).await,
         };
         let found = match found {
-            Lookup::Fresh(_) => return Looked { found, keyed: None },
+            Lookup::Fresh(_) => return Looked { found, key: None, keyed: None },
             Lookup::Miss(miss) => self.inner.in_parts(request, &keyed, miss),
             found => found,
         };
-        Looked { found: only_if_cached(found, request, &asked), keyed: Some(keyed) }
+        let key = Some(keyed.name(self.inner.seed));
+        Looked { found: kept_from_upstream(found, request, &asked), key, keyed: Some(keyed) }
     }
 }
 
@@ -117,7 +137,8 @@ impl Inner {
                     return match &entry.body {
                         Stored::Bytes(bytes) => {
                             let body = HitBody::Bytes(bytes.clone());
-                            Found::Lookup(decide(request, asked, (own, since), entry, body, Origin::Memory))
+                            let spot = Spot { own, since, key: key.name(self.seed) };
+                            Found::Lookup(decide(request, asked, spot, entry, body, Origin::Memory))
                         }
                         Stored::File(_) | Stored::Parts(_) => Found::File(own, Arc::clone(entry)),
                     };
@@ -151,8 +172,9 @@ impl Inner {
         };
         if let Some((own, entry)) = known {
             let key = keyed.own.as_ref().filter(|_| own).unwrap_or(&keyed.shared);
+            let spot = Spot { own, since, key: key.name(self.seed) };
             return match self.open(key, &entry).await {
-                Some((entry, body)) => decide(request, asked, (own, since), &entry, body, Origin::Disk),
+                Some((entry, body)) => decide(request, asked, spot, &entry, body, Origin::Disk),
                 None => Lookup::Miss(Miss::Disk),
             };
         }
@@ -165,7 +187,8 @@ impl Inner {
             match resource.select(key, request.headers, keyed.only_shareable(own), &self.epochs) {
                 Ok(entry) => match self.open(key, entry).await {
                     Some((entry, body)) => {
-                        return decide(request, asked, (own, since), &entry, body, Origin::Disk);
+                        let spot = Spot { own, since, key: key.name(self.seed) };
+                        return decide(request, asked, spot, &entry, body, Origin::Disk);
                     }
                     None => miss = Miss::Disk,
                 },
@@ -270,14 +293,14 @@ fn bypass(request: &CacheRequest<'_>) -> Option<Bypass> {
 pub(super) fn decide(
     request: &CacheRequest<'_>,
     asked: &RequestDirectives,
-    (own, since): (bool, u64),
+    Spot { own, since, key }: Spot,
     entry: &Arc<Entry>,
     body: HitBody,
     origin: Origin,
 ) -> Lookup {
     let (entry, now_ms) = (Arc::clone(entry), request.now_ms);
-    let validated_by_origin = false;
-    let mut hit = Hit { entry, own, body, origin, why: Validate::Stale, now_ms, validated_by_origin, since };
+    let (why, validated_by_origin) = (Validate::Stale, false);
+    let mut hit = Hit { entry, own, key, body, origin, why, now_ms, validated_by_origin, since };
     match control::reuse(&hit.entry.policy, asked, request.options, request.now_ms) {
         Reuse::Fresh => Lookup::Fresh(hit),
         Reuse::Stale => {
@@ -296,11 +319,13 @@ pub(super) fn decide(
     }
 }
 
-/// RFC 9111, 5.2.1.7: such a request is not forwarded.
-fn only_if_cached(lookup: Lookup, request: &CacheRequest<'_>, asked: &RequestDirectives) -> Lookup {
+/// What must not be forwarded: a request that says so (RFC 9111, 5.2.1.7), and all of a route that is offline.
+fn kept_from_upstream(lookup: Lookup, request: &CacheRequest<'_>, asked: &RequestDirectives) -> Lookup {
     let honoured = request.options.request_directives == RequestDirectiveMode::Honour;
     match lookup {
-        Lookup::Miss(_) | Lookup::Partial(_) | Lookup::Stale(..) if asked.only_if_cached && honoured => {
+        Lookup::Miss(_) | Lookup::Partial(_) | Lookup::Stale(..)
+            if request.options.offline || (asked.only_if_cached && honoured) =>
+        {
             Lookup::NotCached
         }
         lookup => lookup,

@@ -43,6 +43,8 @@ pub struct RouteCacheOptions {
     /// Milliseconds that an answer may be served after its end of freshness when the upstream fails,
     /// beside what `stale-if-error` allows.
     pub grace_ms: u64,
+    /// Nothing goes upstream: what is stored answers, fresh or not, unless it forbids that.
+    pub offline: bool,
     /// Targeted fields that win over `Cache-Control`, most specific first (RFC 9213, 2.2).
     pub targets: Arc<[HeaderName]>,
     /// What becomes of `Set-Cookie` in what is stored.
@@ -70,6 +72,7 @@ impl Default for RouteCacheOptions {
             request_directives: RequestDirectiveMode::Honour,
             busting_floor_ms: 0,
             grace_ms: 0,
+            offline: false,
             targets: Arc::new([HeaderName::from_static("cdn-cache-control")]),
             set_cookie: SetCookie::Drop,
             surrogate_control: false,

@@ -28,7 +28,7 @@ use super::{
     fill::Fill,
     hit::{Hit, HitBody, Origin},
     key::Key,
-    lookup::Keyed,
+    lookup::{Keyed, Spot},
     parts::Parts,
     range::{self, Extent, Wanted},
     request::{CacheRequest, Lookup, Miss},
@@ -39,9 +39,7 @@ use crate::exchange::{Body, BoxError, StreamBody};
 #[derive(Debug)]
 pub struct Mend {
     entry: Arc<Entry>,
-    own: bool,
-    /// The moment of its look-up.
-    since: u64,
+    spot: Spot,
     /// Of the whole: from where to before where.
     start: u64,
     end: u64,
@@ -105,10 +103,11 @@ impl Rest {
         let joined =
             Joined { before: mend.before, missing: Some(body), left: end - start, after: mend.after };
         let body = Arrival::begin(fill, Box::pin(joined), mend.start);
-        let (own, since) = (mend.own, mend.since);
+        let Spot { own, since, key } = mend.spot;
         let now_ms = request.now_ms.max(entry.policy.received_ms);
-        let (nothing, origin, why) = (HitBody::Exact(Bytes::new()), Origin::Mended, Validate::Stale);
-        let hit = Hit { entry, own, body: nothing, origin, why, now_ms, validated_by_origin: false, since };
+        let (nothing, why, validated_by_origin) = (HitBody::Exact(Bytes::new()), Validate::Stale, false);
+        let origin = Origin::Mended;
+        let hit = Hit { entry, own, key, body: nothing, origin, why, now_ms, validated_by_origin, since };
         hit.respond_with(request, Some(body))
     }
 }
@@ -126,7 +125,7 @@ impl Cache {
         times: Times,
     ) -> Mended {
         let Ok(keyed) = Keyed::of(request, self.inner.seed) else { return Mended::Own };
-        let key = keyed.own.filter(|_| mend.own).unwrap_or(keyed.shared);
+        let key = keyed.own.filter(|_| mend.spot.own).unwrap_or(keyed.shared);
         if status == StatusCode::PARTIAL_CONTENT
             && let Some(rest) = self.inner.rest(request, &key, mend, headers, times)
         {
@@ -155,6 +154,7 @@ impl Inner {
         }
         let since = self.epochs.now();
         for (key, own) in keyed.stores() {
+            let spot = Spot { own, since, key: key.name(self.seed) };
             let key = key.of_parts(self.seed);
             let Some(resource) = self.memory.get(&key) else { continue };
             let selected =
@@ -162,13 +162,13 @@ impl Inner {
             let Some(entry) = selected else { continue };
             let asked = RequestDirectives::parse(request.headers);
             if control::reuse(&entry.policy, &asked, request.options, request.now_ms) == Reuse::Fresh {
-                return self.of_parts(request, entry, own, since);
+                return self.of_parts(request, entry, spot);
             }
         }
         Lookup::Miss(miss)
     }
 
-    fn of_parts(&self, request: &CacheRequest<'_>, entry: &Arc<Entry>, own: bool, since: u64) -> Lookup {
+    fn of_parts(&self, request: &CacheRequest<'_>, entry: &Arc<Entry>, spot: Spot) -> Lookup {
         let (Stored::Parts(parts), incomplete) = (&entry.body, Lookup::Miss(Miss::Partial)) else {
             return Lookup::Miss(Miss::Uri);
         };
@@ -183,15 +183,16 @@ impl Inner {
         // Only a request for a part may be answered with what is not complete (RFC 9111, 3.3).
         if let Some(bytes) = parts.slice(start, end).filter(|_| ranged) {
             let (body, origin, why) = (HitBody::Exact(bytes), Origin::Memory, Validate::Stale);
-            let validated_by_origin = false;
-            return Lookup::Fresh(Hit { entry, own, body, origin, why, now_ms, validated_by_origin, since });
+            let (Spot { own, since, key }, validated_by_origin) = (spot, false);
+            let hit = Hit { entry, own, key, body, origin, why, now_ms, validated_by_origin, since };
+            return Lookup::Fresh(hit);
         }
         let conditional = request.headers.contains_key(header::IF_NONE_MATCH)
             || request.headers.contains_key(header::IF_MODIFIED_SINCE);
         let (before, after) = parts.around(start, end);
         match strong_validator(&entry.headers, now_ms) {
             Some(validator) if !conditional && end - start <= self.limit(request) => {
-                Lookup::Partial(Box::new(Mend { entry, own, since, start, end, before, after, validator }))
+                Lookup::Partial(Box::new(Mend { entry, spot, start, end, before, after, validator }))
             }
             _ => incomplete,
         }
@@ -215,13 +216,13 @@ impl Inner {
         }
         let storable = renewed(request, &mend.entry, headers, times).ok()?;
         let body = mend.entry.body.clone();
-        let entry = Arc::new(Entry::new(storable.clone(), StatusCode::OK, body, mend.since));
+        let entry = Arc::new(Entry::new(storable.clone(), StatusCode::OK, body, mend.spot.since));
         let fill = Fill::new(
             Arc::clone(self),
             key.clone(),
             storable,
             StatusCode::OK,
-            mend.since,
+            mend.spot.since,
             Some(mend.end - mend.start),
             self.limit(request),
         );

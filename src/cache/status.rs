@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::{
     control::{NoStore, Validate},
+    key::Name,
     request::{Bypass, Lookup, Miss},
 };
 
@@ -46,111 +47,151 @@ impl Forwarded {
     }
 }
 
-/// The member of a forwarded request: `gatewright; fwd=uri-miss; fwd-status=200; stored`. `stored` is
-/// what became of the response; `None` when there was no question of storing it.
+/// What the member of an answer from the store begins and ends with.
+#[derive(Clone, Copy, Debug)]
+pub struct Whence<'a> {
+    /// What the upstream's own caches said.
+    pub before: Option<&'a [u8]>,
+    pub key: Name,
+}
+
+/// The member of a forwarded request: `gatewright; fwd=uri-miss; fwd-status=200; stored; key="…"`. `stored`
+/// is what became of the response; `None` when there was no question of storing it.
 #[must_use]
 pub fn forwarded(
     why: Forwarded,
     status: StatusCode,
     stored: Option<Result<(), NoStore>>,
     waited: bool,
+    key: Option<Name>,
 ) -> HeaderValue {
     let (why, bypass) = why.words();
-    let mut text = own(why);
-    detail(&mut text, bypass);
-    fwd_status(&mut text, status);
+    let mut member = Member::forwarded(None, why);
+    member.detail(bypass);
+    member.fwd_status(status);
     match stored {
-        Some(Ok(())) => text.extend_from_slice(b"; stored"),
+        Some(Ok(())) => member.push("; stored"),
         // One member has one detail.
         Some(Err(reason)) if bypass.is_none() && !why.contains("detail=") => {
-            detail(&mut text, Some(reason.as_str()));
+            member.detail(Some(reason.as_str()));
         }
         Some(Err(_)) | None => {}
     }
     if waited {
         // RFC 9211, 2.6: it waited for another request's answer, in vain.
-        text.extend_from_slice(b"; collapsed=?0");
+        member.push("; collapsed=?0");
     }
-    value(&text)
+    match key {
+        Some(key) => member.end(key),
+        None => member.value(),
+    }
 }
 
 /// The member of an answer taken from another request's fetch: `gatewright; fwd=uri-miss; fwd-status=200;
-/// collapsed`.
+/// collapsed; key="…"`.
 #[must_use]
-pub fn collapsed(before: Option<&[u8]>, why: Forwarded, status: StatusCode) -> HeaderValue {
-    let mut text = own(why.words().0);
-    fwd_status(&mut text, status);
-    text.extend_from_slice(b"; collapsed");
-    behind(before, &text)
+pub fn collapsed(whence: Whence<'_>, why: Forwarded, status: StatusCode) -> HeaderValue {
+    let mut member = Member::forwarded(whence.before, why.words().0);
+    member.fwd_status(status);
+    member.push("; collapsed");
+    member.end(whence.key)
 }
 
-/// The member of an answer from the store: `gatewright; hit; ttl=30`. `before` is what the upstream's
-/// own caches said; `detail` tells the tier or why a stale answer was given.
+/// The member of an answer from the store: `gatewright; hit; ttl=30; key="…"`. `detail` tells the tier or why
+/// a stale answer was given.
 #[must_use]
-pub fn hit(before: Option<&[u8]>, ttl_s: i64, detail: Option<&str>) -> HeaderValue {
-    let mut text = Text::new();
-    if let Some(before) = before {
-        text.extend_from_slice(before);
-        text.extend_from_slice(b", ");
-    }
-    text.extend_from_slice(NAME.as_bytes());
-    text.extend_from_slice(b"; hit; ttl=");
-    text.extend_from_slice(itoa::Buffer::new().format(ttl_s).as_bytes());
-    self::detail(&mut text, detail);
-    value(&text)
+pub fn hit(whence: Whence<'_>, ttl_s: i64, detail: Option<&str>) -> HeaderValue {
+    let mut member = Member::behind(whence.before);
+    member.push("; hit");
+    member.ttl(ttl_s);
+    member.detail(detail);
+    member.end(whence.key)
 }
 
 /// The member of a stored response that stands in for an upstream that failed: the request was forwarded, so
 /// it is no hit (RFC 9211, 2.1).
 #[must_use]
-pub fn stood_in(before: Option<&[u8]>, why: Validate, ttl_s: i64) -> HeaderValue {
-    let own = format!("{NAME}; fwd={}; ttl={ttl_s}; detail=stale-if-error", word(why));
-    behind(before, own.as_bytes())
+pub fn stood_in(whence: Whence<'_>, why: Validate, ttl_s: i64) -> HeaderValue {
+    let mut member = Member::forwarded(whence.before, word(why));
+    member.ttl(ttl_s);
+    member.detail(Some("stale-if-error"));
+    member.end(whence.key)
 }
 
 /// The member of a stored response that the upstream has just validated.
 #[must_use]
-pub fn validated(before: Option<&[u8]>, why: Validate, ttl_s: i64) -> HeaderValue {
-    behind(before, format!("{NAME}; fwd={}; fwd-status=304; stored; ttl={ttl_s}", word(why)).as_bytes())
+pub fn validated(whence: Whence<'_>, why: Validate, ttl_s: i64) -> HeaderValue {
+    let mut member = Member::forwarded(whence.before, word(why));
+    member.fwd_status(StatusCode::NOT_MODIFIED);
+    member.push("; stored");
+    member.ttl(ttl_s);
+    member.end(whence.key)
 }
 
 /// The member of a stored part that the upstream has just completed: `gatewright; fwd=partial;
-/// fwd-status=206; stored; ttl=60`.
+/// fwd-status=206; stored; ttl=60; key="…"`.
 #[must_use]
-pub fn mended(before: Option<&[u8]>, ttl_s: i64) -> HeaderValue {
-    behind(before, format!("{NAME}; fwd=partial; fwd-status=206; stored; ttl={ttl_s}").as_bytes())
+pub fn mended(whence: Whence<'_>, ttl_s: i64) -> HeaderValue {
+    let mut member = Member::forwarded(whence.before, "partial");
+    member.fwd_status(StatusCode::PARTIAL_CONTENT);
+    member.push("; stored");
+    member.ttl(ttl_s);
+    member.end(whence.key)
 }
 
-/// The own member behind those of the upstream's caches.
-fn behind(before: Option<&[u8]>, own: &[u8]) -> HeaderValue {
-    let mut text = Text::new();
-    if let Some(before) = before {
-        text.extend_from_slice(before);
-        text.extend_from_slice(b", ");
+/// The own member behind those of the upstream's caches, on the stack until it is done.
+struct Member(SmallVec<[u8; 128]>);
+
+impl Member {
+    fn behind(before: Option<&[u8]>) -> Self {
+        let mut text = SmallVec::new();
+        if let Some(before) = before {
+            text.extend_from_slice(before);
+            text.extend_from_slice(b", ");
+        }
+        text.extend_from_slice(NAME.as_bytes());
+        Self(text)
     }
-    text.extend_from_slice(own);
-    value(&text)
-}
 
-type Text = SmallVec<[u8; 128]>;
-
-fn own(why: &str) -> Text {
-    let mut text = Text::new();
-    for part in [NAME, "; fwd=", why] {
-        text.extend_from_slice(part.as_bytes());
+    fn forwarded(before: Option<&[u8]>, why: &str) -> Self {
+        let mut member = Self::behind(before);
+        member.push("; fwd=");
+        member.push(why);
+        member
     }
-    text
-}
 
-fn fwd_status(text: &mut Text, status: StatusCode) {
-    text.extend_from_slice(b"; fwd-status=");
-    text.extend_from_slice(status.as_str().as_bytes());
-}
+    fn push(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
 
-fn detail(text: &mut Text, detail: Option<&str>) {
-    if let Some(detail) = detail {
-        text.extend_from_slice(b"; detail=");
-        text.extend_from_slice(detail.as_bytes());
+    fn fwd_status(&mut self, status: StatusCode) {
+        self.push("; fwd-status=");
+        self.push(status.as_str());
+    }
+
+    fn ttl(&mut self, seconds: i64) {
+        self.push("; ttl=");
+        self.push(itoa::Buffer::new().format(seconds));
+    }
+
+    fn detail(&mut self, detail: Option<&str>) {
+        if let Some(detail) = detail {
+            self.push("; detail=");
+            self.push(detail);
+        }
+    }
+
+    /// The parameter that is on every member of a request with a key.
+    fn end(mut self, Name(key): Name) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.push("; key=\"");
+        self.0.extend((0..16).rev().map(|digit| DIGITS[(key >> (4 * digit)) as usize & 0xf]));
+        self.push("\"");
+        self.value()
+    }
+
+    fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).expect("invariant: made of header values and visible characters")
     }
 }
 
@@ -161,27 +202,30 @@ fn word(why: Validate) -> &'static str {
     }
 }
 
-fn value(text: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(text).expect("invariant: made of header values and visible characters")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEY: Name = Name(0xdead_beef);
+    const ALONE: Whence<'_> = Whence { before: None, key: KEY };
+
+    fn behind(before: &[u8]) -> Whence<'_> {
+        Whence { before: Some(before), key: KEY }
+    }
 
     #[test]
     fn each_outcome_has_its_words() {
         let miss = Forwarded::Miss(Miss::Uri);
         assert_eq!(
-            forwarded(miss, StatusCode::OK, Some(Ok(())), false),
-            "gatewright; fwd=uri-miss; fwd-status=200; stored"
+            forwarded(miss, StatusCode::OK, Some(Ok(())), false, Some(KEY)),
+            "gatewright; fwd=uri-miss; fwd-status=200; stored; key=\"00000000deadbeef\""
         );
         assert_eq!(
-            forwarded(miss, StatusCode::OK, Some(Err(NoStore::Private)), true),
+            forwarded(miss, StatusCode::OK, Some(Err(NoStore::Private)), true, None),
             "gatewright; fwd=uri-miss; fwd-status=200; detail=private; collapsed=?0"
         );
         assert_eq!(
-            forwarded(Forwarded::Bypass(Bypass::Method), StatusCode::CREATED, None, false),
+            forwarded(Forwarded::Bypass(Bypass::Method), StatusCode::CREATED, None, false, None),
             "gatewright; fwd=method; fwd-status=201"
         );
         assert_eq!(
@@ -189,22 +233,23 @@ mod tests {
                 Forwarded::Bypass(Bypass::Disabled),
                 StatusCode::OK,
                 Some(Err(NoStore::Disabled)),
-                false
+                false,
+                None
             ),
             "gatewright; fwd=bypass; detail=disabled; fwd-status=200"
         );
         assert_eq!(
-            collapsed(Some(b"up; hit"), miss, StatusCode::OK),
-            "up; hit, gatewright; fwd=uri-miss; fwd-status=200; collapsed"
+            collapsed(behind(b"up; hit"), miss, StatusCode::OK),
+            "up; hit, gatewright; fwd=uri-miss; fwd-status=200; collapsed; key=\"00000000deadbeef\""
         );
-        assert_eq!(hit(None, 30, None), "gatewright; hit; ttl=30");
+        assert_eq!(hit(ALONE, 30, None), "gatewright; hit; ttl=30; key=\"00000000deadbeef\"");
         assert_eq!(
-            hit(Some(b"up; hit"), -5, Some("stale")),
-            "up; hit, gatewright; hit; ttl=-5; detail=stale"
+            hit(behind(b"up; hit"), -5, Some("stale")),
+            "up; hit, gatewright; hit; ttl=-5; detail=stale; key=\"00000000deadbeef\""
         );
         assert_eq!(
-            validated(None, Validate::Stale, 9),
-            "gatewright; fwd=stale; fwd-status=304; stored; ttl=9"
+            validated(ALONE, Validate::Stale, 9),
+            "gatewright; fwd=stale; fwd-status=304; stored; ttl=9; key=\"00000000deadbeef\""
         );
     }
 }

@@ -384,6 +384,9 @@ record! {
         /// How long an answer may still be served when it is no longer fresh and the upstream fails, beside what
         /// its `stale-if-error` allows. Answers that forbid it (`must-revalidate`) are not. Default: `0s`.
         optional grace: Duration,
+        /// Whether the upstream is left alone: what is stored answers, fresh or not, unless it forbids that
+        /// (`must-revalidate`, `no-cache`), and everything else is refused with 504. Default: `false`.
+        optional offline: bool,
         /// Whether `Cache-Control` of requests is obeyed: `honour`, or `ignore`. A request's `no-store` always
         /// keeps its answer from being stored. Default: `honour`.
         optional request_directives: RequestDirectives,

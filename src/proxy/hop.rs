@@ -61,7 +61,9 @@ pub fn strip(headers: &mut HeaderMap) {
     remove_all(headers, is_hop_by_hop);
 }
 
-/// Removes the fields that `Connection` lists, except those without which the message would change its meaning.
+/// Removes the fields that `Connection` lists, except those without which the message would change its meaning
+/// and those that are for every recipient, which must not stand there (RFC 9110, section 7.6.1): an upstream
+/// that lists `Cache-Control` would have its private answers stored.
 fn strip_listed(headers: &mut HeaderMap) {
     let listed: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -72,10 +74,19 @@ fn strip_listed(headers: &mut HeaderMap) {
         .filter(|name| !name.eq_ignore_ascii_case("keep-alive"))
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::TE))
+        .filter(|name| !is_for_all(name))
         .collect();
     for name in listed {
         headers.remove(name);
     }
+}
+
+/// Whether a field steers caches, wherever they are.
+fn is_for_all(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "cache-control" | "cdn-cache-control" | "surrogate-control" | "expires" | "pragma" | "vary" | "age"
+    )
 }
 
 fn wants_trailers(value: &HeaderValue) -> bool {

@@ -12,7 +12,7 @@ use super::receive::Connection;
 use crate::{
     cache::{
         self, Bypass, Cache, CacheRequest, Flight, Followers, Hit, Lookup as Found, Mend, Miss, Moment,
-        Outcome, Pass, Turn, Validate, language, status::Forwarded,
+        Outcome, Pass, RouteCacheOptions, Turn, Validate, key::Name, language, status::Forwarded,
     },
     exchange::{self, Body},
     gateway::{Gateway, Live, Route},
@@ -93,6 +93,7 @@ pub(super) struct Asked<'a> {
 /// What a look-up left to be done; it outlives the borrows of its request.
 pub struct Standing {
     pub(super) why: Forwarded,
+    pub(super) key: Option<Name>,
     /// Taken before the request is sent: what is invalidated meanwhile is not stored.
     pub(super) moment: Moment,
     pub(super) sent_ms: u64,
@@ -146,14 +147,14 @@ pub async fn lookup<'a>(
         return Ok(Looked::Unanswered(Lookup { asked: None }));
     };
     let mut asked = match has_body && head.method.is_safe() {
-        true => cache::Looked::past(Bypass::RequestBody),
+        true => cache::Looked::past(&request, Bypass::RequestBody),
         false => cache.look(&request).await,
     };
     let turn = match purpose {
         Purpose::Answer => cache.turn(&request, &mut asked),
         Purpose::Renew => Turn::Alone,
     };
-    let mut found = asked.found;
+    let (key, mut found) = (asked.key, asked.found);
     let role = match turn {
         Turn::Lead(flight) => Role::Lead(flight),
         Turn::Pass(pass) => Role::Pass(pass),
@@ -182,7 +183,7 @@ pub async fn lookup<'a>(
             },
         },
     };
-    let (said, looked) = looked(cache, request, found, purpose, role);
+    let (said, looked) = looked(cache, request, (found, key), purpose, role);
     *word = Some(said);
     looked
 }
@@ -224,7 +225,7 @@ fn ask<'a>(
 fn looked<'a>(
     cache: &'a Cache,
     request: CacheRequest<'a>,
-    found: Found,
+    (found, key): (Found, Option<Name>),
     purpose: Purpose,
     role: Role,
 ) -> (&'static str, Result<Looked<'a>, Problem>) {
@@ -234,7 +235,7 @@ fn looked<'a>(
             Role::Pass(_) | Role::Alone { .. } => None,
         };
         let (moment, sent_ms) = (cache.moment(), exchange::now_ms());
-        let standing = Standing { why, moment, sent_ms, stale, mend, role };
+        let standing = Standing { why, key, moment, sent_ms, stale, mend, role };
         match followers {
             Some(followers) => Looked::Leading(standing, followers),
             None => Looked::Unanswered(Lookup { asked: Some(Asked { cache, request, standing }) }),
@@ -248,8 +249,7 @@ fn looked<'a>(
         Found::Revalidating(hit, true) => ("stale", Looked::Renewing(hit.respond(&request))),
         Found::Revalidating(hit, false) => ("stale", Looked::Answered(hit.respond(&request))),
         Found::NotCached => {
-            let detail = "the request takes only a stored answer, and none is fit";
-            return ("not-cached", Err(Problem::new(&problem::NOT_CACHED, detail)));
+            return ("not-cached", Err(not_cached(request.options)));
         }
         Found::Stale(hit, why) => ("validate", needs(Forwarded::Validate(why), Some(hit), None)),
         Found::Partial(mend) => ("partial", needs(Forwarded::Miss(Miss::Partial), None, Some(mend))),
@@ -257,6 +257,16 @@ fn looked<'a>(
         Found::Bypass(bypass) => ("bypass", needs(Forwarded::Bypass(bypass), None, None)),
     };
     (word, Ok(looked))
+}
+
+fn not_cached(options: &RouteCacheOptions) -> Problem {
+    let detail = match options.offline {
+        true => {
+            "the upstream is not asked (`cache: { offline: true }`), and nothing is stored that may answer"
+        }
+        false => "the request takes only a stored answer, and none is fit",
+    };
+    Problem::new(&problem::NOT_CACHED, detail)
 }
 
 impl<'a> Lookup<'a> {

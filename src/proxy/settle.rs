@@ -102,7 +102,7 @@ impl Asked<'_> {
         };
         let outcome = fill.as_ref().map(|fill| fill.as_ref().map(|_| ()).map_err(|why| *why));
         let waited = matches!(standing.role, Role::Alone { waited: true });
-        let member = status::forwarded(standing.why, status, outcome, waited);
+        let member = status::forwarded(standing.why, status, outcome, waited, standing.key);
         response.headers_mut().append(status::CACHE_STATUS, member);
         let Some(Ok(mut fill)) = fill else {
             standing.role.not_shared(status, times.received_ms);

@@ -1,6 +1,9 @@
 //! The cache: what is stored and served (RFC 9111), what a hit says (RFC 9211), what survives.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use crate::harness::{Call, Gateway, Origin, cli, eventually};
 
@@ -110,6 +113,47 @@ fn only_what_is_safe_and_asked_for_is_answered_from_the_store() {
     // A change through the gateway makes what is stored of it stale (RFC 9111, section 4.4).
     assert_eq!(gateway.send("DELETE", "/", "", "").status, 200);
     assert!(!gateway.get("/").is_hit());
+}
+
+#[test]
+fn an_upstream_that_is_taken_offline_is_not_asked() {
+    let origin = Origin::start(|call: &mut Call| match call.seen.target().as_str() {
+        "/must" => call.ok("Cache-Control: max-age=1, must-revalidate\r\nETag: \"a\"\r\n", "must"),
+        _ => call.ok("Cache-Control: max-age=1, stale-while-revalidate=60\r\nETag: \"a\"\r\n", "may"),
+    });
+    let config = |offline: bool| {
+        format!(
+            "routes:\n  - {{ path: /**, upstream: u, cache: {{ offline: {offline} }} }}\n\
+             upstreams:\n  u: {{ endpoints: ['{}'] }}\n",
+            origin.url()
+        )
+    };
+    let gateway = Gateway::config(&config(false));
+    assert_eq!((gateway.get("/may").text(), gateway.get("/must").text()), ("may".into(), "must".into()));
+    gateway.folder.replace("gatewright.yaml", config(true));
+    eventually("the route is offline", || gateway.send("POST", "/other", "", "").status == 504);
+    std::thread::sleep(Duration::from_millis(1500));
+    let calls = origin.calls();
+    let answer = gateway.get_with("/may", "Cache-Control: no-cache\r\n");
+    assert_eq!(answer.text(), "may");
+    assert!(answer.cache().starts_with("hit; ttl=-"), "{}", answer.cache());
+    assert!(answer.cache().contains("detail=stale"), "{}", answer.cache());
+    gateway.get("/must").problem(504, "not-cached");
+    gateway.send("POST", "/may", "", "x").problem(504, "not-cached");
+    gateway.send("GET", "/may", "", "x").problem(504, "not-cached");
+    assert_eq!(origin.calls(), calls, "the upstream was asked");
+}
+
+#[test]
+fn fields_for_all_caches_count_though_connection_lists_them() {
+    let origin = numbered(
+        "Cache-Control: no-store\r\nVary: Accept\r\nX-Hop: 1\r\nConnection: cache-control, vary, x-hop\r\n",
+    );
+    let gateway = Gateway::proxy(&origin.url());
+    let first = gateway.get("/");
+    assert_eq!((first.value("cache-control"), first.value("vary")), ("no-store".into(), "Accept".into()));
+    assert!(first.values("x-hop").is_empty());
+    assert_eq!(gateway.get("/").text(), "answer 2");
 }
 
 #[test]

@@ -56,6 +56,20 @@ fn declared_parameters_have_no_order_among_each_other() {
 }
 
 #[test]
+fn the_key_is_named_in_cache_status() {
+    let origin = gullible(STORED);
+    let gateway = shop(&origin, PLAIN, "{}");
+    let key = |target: &str| {
+        let said = gateway.get(target).cache();
+        said.split_once("; key=").unwrap_or_else(|| panic!("no key: {said}")).1.to_owned()
+    };
+    let first = key("/books?a=1&b=2");
+    assert_eq!(first.len(), 18, "{first}");
+    assert_eq!((key("/books?b=2&a=1"), key("/books?a=1&b=2")), (first.clone(), first.clone()));
+    assert_ne!(key("/books?a=2&b=1"), first);
+}
+
+#[test]
 fn what_is_not_declared_is_keyed_or_left_out_or_not_cached() {
     let origin = gullible(STORED);
     let ignoring = shop(&origin, PLAIN, "{ cache: { undeclared_query: ignore } }");

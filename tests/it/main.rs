@@ -35,6 +35,7 @@ mod docs;
 mod keys;
 mod lifecycle;
 mod limits;
+mod mixed_load;
 mod ranges;
 mod reload;
 mod rules;

@@ -152,7 +152,7 @@ impl World {
             Some(_) => Some(self.store(asking, &request, &response, times, moment)),
         };
         if let Some(why) = why {
-            let said = status::forwarded(why, response.status(), stored, false);
+            let said = status::forwarded(why, response.status(), stored, false, None);
             response.headers_mut().append(status::CACHE_STATUS, said);
         }
         done(response, Outcome::Forwarded)
@@ -302,8 +302,12 @@ fn map(fields: &Fields) -> HeaderMap {
     headers
 }
 
+/// The fields but for the key in `Cache-Status`, which is another in each cache.
 fn listed(headers: &HeaderMap) -> Fields {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let text = |value: &HeaderValue| {
+        let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        text.split_once("; key=").map_or(text.clone(), |(before, _)| before.to_owned())
+    };
     headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
 }
 

@@ -285,6 +285,27 @@ fn rfc_5861_section_4_a_stale_response_stands_in_for_an_error_within_its_window(
 }
 
 #[test]
+fn a_cache_that_is_offline_serves_all_that_does_not_forbid_it() {
+    use Reuse::{Fresh, Stale, Validate as V};
+    let options = RouteCacheOptions { offline: true, ..Default::default() };
+    for (section, response, request, later, expected) in [
+        ("4.2.4", "max-age=60", "x", 59, Fresh),
+        ("4.2.4", "max-age=60", "x", 60_000, Stale),
+        ("3 of RFC 5861", "max-age=60, stale-while-revalidate=60", "x", 61, Stale),
+        ("5.2.1", "max-age=60", "no-cache", 1, Fresh),
+        ("5.2.1", "max-age=60", "max-age=5", 61, Stale),
+        ("5.2.2.2", "max-age=60, must-revalidate", "x", 59, Fresh),
+        ("5.2.2.2", "max-age=60, must-revalidate", "x", 61, V(Validate::Stale)),
+        ("5.2.2.8", "max-age=60, proxy-revalidate", "max-stale", 61, V(Validate::Stale)),
+        ("5.2.2.10", "s-maxage=60", "x", 61, V(Validate::Stale)),
+        ("5.2.2.4", "max-age=60, no-cache", "x", 1, V(Validate::Stale)),
+    ] {
+        let found = reuse(&policy_of(response), &ask(request), &options, NOW + later * 1000);
+        assert_eq!(found, expected, "{section}: {response} | {request} | {later}");
+    }
+}
+
+#[test]
 fn request_directives_can_be_ignored_or_bounded_against_busting() {
     let policy = policy_of("max-age=60");
     let ignore = RouteCacheOptions { request_directives: RequestDirectiveMode::Ignore, ..Default::default() };

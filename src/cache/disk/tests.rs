@@ -19,7 +19,7 @@ use super::*;
 use crate::cache::{
     Cache, CacheReport, Inner, Lookup, Miss, Purge, Scope, memory,
     store::{Record, Store, StoreError, StoreStats},
-    tests::{Ask, body, fill, map},
+    tests::{Ask, body, fill, map, said},
 };
 
 mod accounting;
@@ -57,7 +57,7 @@ async fn stored(cache: &Cache, path: &str) -> Option<(Bytes, String)> {
     match cache.lookup(&ask.request()).await {
         Lookup::Fresh(hit) => {
             let response = hit.respond(&ask.request());
-            let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+            let status = said(response.headers()).to_owned();
             Some((body(response).await, status))
         }
         _ => None,

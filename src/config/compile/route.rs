@@ -452,6 +452,7 @@ fn caching(policy: &Policy) -> Option<RouteCacheOptions> {
         default_ttl_ms: entry.default_ttl.map(millis),
         heuristic: entry.heuristic.unwrap_or(false),
         grace_ms: entry.grace.map_or(0, millis),
+        offline: entry.offline.unwrap_or(false),
         request_directives: match entry.request_directives {
             None | Some(model::RequestDirectives::Honour) => RequestDirectiveMode::Honour,
             Some(model::RequestDirectives::Ignore) => RequestDirectiveMode::Ignore,
