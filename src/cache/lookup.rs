@@ -153,7 +153,7 @@ impl Inner {
         let presence = keyed.stores().map(|(key, _)| disk.presence(key)).max().unwrap_or(Presence::Absent);
         match presence {
             Presence::Absent => Found::Lookup(Lookup::Miss(miss)),
-            Presence::NotReady => Found::Lookup(Lookup::Miss(Miss::Disk)),
+            Presence::NotReady => Found::Lookup(Lookup::Miss(Miss::DiskClosed)),
             Presence::Possible => Found::Disk(miss),
         }
     }

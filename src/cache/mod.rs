@@ -56,6 +56,7 @@ pub mod fill;
 pub mod hit;
 pub mod memory;
 pub mod recent;
+pub mod share;
 pub mod stats;
 pub mod status;
 pub mod store;
@@ -88,6 +89,8 @@ pub struct CacheConfig {
     pub memory_bytes: u64,
     /// Bytes on disk, index and bodies together.
     pub disk_bytes: u64,
+    /// Of a hundred, how much of either tier what is stored for one caller alone may take.
+    pub caller_percent: u8,
     /// Larger responses are not stored.
     pub max_object_bytes: u64,
     /// How long `open` waits for the disk tier; later it joins while requests are served.
@@ -100,8 +103,9 @@ impl Default for CacheConfig {
             dir: None,
             memory_bytes: 64 * 1024 * 1024,
             disk_bytes: 1024 * 1024 * 1024,
+            caller_percent: 50,
             max_object_bytes: 16 * 1024 * 1024,
-            open_wait: Duration::from_secs(2),
+            open_wait: Duration::from_millis(100),
         }
     }
 }
@@ -129,7 +133,7 @@ pub(crate) struct Inner {
 
 impl Cache {
     /// Opens the cache. It always comes up: where the disk tier cannot be had, the diagnostics say why
-    /// (an error when another instance uses the folder or it cannot be written, a warning when what was
+    /// (an error when another instance uses the folder, a warning when it cannot be written or what was
     /// stored is lost) and the cache works in memory.
     #[must_use]
     pub fn open(config: &CacheConfig) -> (Self, Vec<Diagnostic>) {
@@ -142,7 +146,7 @@ impl Cache {
         };
         let seed = disk.as_ref().map_or_else(random_seed, disk::Disk::seed);
         let inner = Inner {
-            memory: memory::Memory::new(config.memory_bytes, Arc::clone(&stats)),
+            memory: memory::Memory::new(config.memory_bytes, config.caller_percent, Arc::clone(&stats)),
             disk,
             epochs,
             stats,
@@ -161,6 +165,9 @@ impl Cache {
         let (entries, bytes) = self.inner.memory.size();
         self.inner.stats.memory_entries.store(entries, Ordering::Relaxed);
         self.inner.stats.memory_bytes.store(bytes, Ordering::Relaxed);
+        let waiting = self.inner.disk.as_ref().map_or(0, disk::Disk::waiting);
+        self.inner.stats.disk_waiting.store(waiting, Ordering::Relaxed);
+        self.inner.stats.memory_own_bytes.store(self.inner.memory.own_bytes(), Ordering::Relaxed);
         self.inner.stats.report()
     }
 

@@ -13,8 +13,8 @@ use super::{
     scalar::words,
     span::Node,
     value::{
-        Filled, HostName, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl, Size,
-        Switch, UpstreamRef,
+        Filled, HostName, Language, Location, Many, Named, Pem, Percent, Prefix, Range, Secret, ServerUrl,
+        Size, Switch, UpstreamRef,
     },
 };
 use crate::{
@@ -181,6 +181,11 @@ record! {
         optional memory: Size,
         /// Bytes on disk, in the state directory. Default: `1GiB`.
         optional disk: Size,
+        /// How much of either the answers may take that are stored for one caller alone; beyond it the
+        /// caller's oldest go first, so that nobody pushes out everyone else's. Default: `50%`.
+        optional caller_share: Percent,
+        /// Larger answers are not stored. Default: `16MiB`.
+        optional object: Size,
     }
 }
 
