@@ -203,11 +203,13 @@ fn what_is_stored_survives_a_restart_and_a_crash() {
     gateway.get("/restart");
     assert_eq!(gateway.stop(), Some(0));
     gateway.restart();
+    gateway.await_cache();
     assert!(gateway.get("/restart").is_hit(), "after a restart");
     gateway.get("/crash");
     std::thread::sleep(std::time::Duration::from_millis(1500));
     gateway.crash();
     gateway.restart();
+    gateway.await_cache();
     for path in ["/restart", "/crash"] {
         let answer = gateway.get(path);
         assert!(answer.is_hit(), "{path} after a crash: {}", answer.cache());

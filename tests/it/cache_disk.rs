@@ -99,9 +99,8 @@ fn says_what_is_wrong(gateway: &Gateway, words: &str) {
     gateway.await_log("the cache on disk is closed for a while");
     eventually("the admin API says what is wrong", || {
         std::thread::sleep(Duration::from_millis(100));
-        let state = gateway.admin_get("/cache").json();
-        state["disk_problem"].as_str().is_some_and(|problem| problem.contains(words))
-            && state["disk_working"] == false
+        let disk = &gateway.admin_get("/cache").json()["disk"];
+        disk["problem"].as_str().is_some_and(|problem| problem.contains(words)) && disk["working"] == false
     });
     let words_of = cli(["cache".to_owned(), "stats".to_owned()].into_iter().chain(gateway.connect()));
     assert!(words_of.fine().stdout.contains(words));
@@ -117,7 +116,7 @@ fn says_what_is_wrong(gateway: &Gateway, words: &str) {
 fn is_whole_again(gateway: &mut Gateway) {
     gateway.await_cache();
     gateway.await_log("the cache on disk is open again");
-    assert_eq!(gateway.admin_get("/cache").json()["disk_problem"], "");
+    assert_eq!(gateway.admin_get("/cache").json()["disk"]["problem"], "");
     let before = gateway.metric("gatewright_cache_disk_entries");
     right(&gateway.get("/large/new"), "/large/new", "before");
     eventually("it is written", || gateway.metric("gatewright_cache_disk_entries") > before);
