@@ -56,6 +56,7 @@ pub mod fill;
 pub mod hit;
 pub mod memory;
 pub mod recent;
+pub mod reloads;
 pub mod share;
 pub mod stats;
 pub mod status;
@@ -127,6 +128,7 @@ pub(crate) struct Inner {
     /// Bytes that fills may still take.
     budget: AtomicU64,
     flights: Arc<collapse::Flights>,
+    reloads: reloads::Reloads,
     /// Whether parts of responses were ever kept: else nobody looks for them.
     has_parts: AtomicBool,
 }
@@ -154,6 +156,7 @@ impl Cache {
             max_object_bytes: config.max_object_bytes,
             budget: AtomicU64::new(config.memory_bytes.max(LEAST_FILL_BUDGET).max(config.max_object_bytes)),
             flights: Arc::default(),
+            reloads: reloads::Reloads::default(),
             has_parts: AtomicBool::new(false),
         };
         (Self { inner: Arc::new(inner) }, diagnostics)

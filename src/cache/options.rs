@@ -46,6 +46,8 @@ pub struct RouteCacheOptions {
     /// Milliseconds after its validation within which a stored answer is used even where the request
     /// asks for a new one: the bound on busting. Zero honours every request.
     pub busting_floor_ms: u64,
+    /// Requests a second that may ask for a new answer of one key though a stored one is fresh.
+    pub reload_limit: u32,
     /// Milliseconds that an answer may be served after its end of freshness when the upstream fails,
     /// beside what `stale-if-error` allows.
     pub grace_ms: u64,
@@ -79,6 +81,7 @@ impl Default for RouteCacheOptions {
             credential_cookies: Arc::default(),
             request_directives: RequestDirectiveMode::Honour,
             busting_floor_ms: 0,
+            reload_limit: 10,
             grace_ms: 0,
             offline: false,
             targets: Arc::new([HeaderName::from_static("cdn-cache-control")]),

@@ -397,6 +397,10 @@ record! {
         /// How long after it was fetched or validated a stored answer is used even where a request asks for a
         /// new one: the bound on clients that would wear the upstream out. Default: `0s`.
         optional reload_interval: Duration,
+        /// How many requests a second may ask for a new answer of one address though a stored one is fresh
+        /// (`no-cache`, `max-age`, `min-fresh`). Further ones are answered as if they had not asked: the other
+        /// bound on such clients. Default: `10`.
+        optional reload_limit: u32,
         /// Fields that stand in place of `Cache-Control` and `Expires` where an answer has them, the first that
         /// is there and valid (RFC 9213). Default: `CDN-Cache-Control`.
         optional targeted: Many<HeaderName>,

@@ -66,7 +66,7 @@ apis:
     rate_limit: [{ limit: 100, window: 1m, per: [consumer, operation] }, { limit: 5, window: 1s, per: address }]
     cache:
       { ttl: 1m, default_ttl: 30s, offline: false, undeclared_query: bypass, heuristic: true, grace: 1m, request_directives: ignore,
-        reload_interval: 5s, targeted: [Edge-Cache-Control, CDN-Cache-Control], surrogate_control: true,
+        reload_interval: 5s, reload_limit: 3, targeted: [Edge-Cache-Control, CDN-Cache-Control], surrogate_control: true,
         set_cookie: refuse }
     response_headers: { add: { Link: [a, b] }, set: { X-A: "1" }, remove: [Server] }
 routes:

@@ -116,6 +116,35 @@ fn only_what_is_safe_and_asked_for_is_answered_from_the_store() {
 }
 
 #[test]
+fn requests_for_new_answers_are_heard_so_often_a_second() {
+    let origin = numbered("Cache-Control: max-age=60\r\n");
+    let config = |limit: u32| {
+        format!(
+            "routes:\n  - {{ path: /**, upstream: '{}', cache: {{ reload_limit: {limit} }} }}\n",
+            origin.url()
+        )
+    };
+    let gateway = Gateway::config(&config(5));
+    let mut client = gateway.client();
+    let begin = std::time::Instant::now();
+    for _ in 0..100 {
+        let answer = client.exchange("GET / HTTP/1.1\r\nHost: h\r\nCache-Control: no-cache\r\n\r\n");
+        assert_eq!(answer.status, 200);
+    }
+    let seconds = begin.elapsed().as_secs() as usize + 2;
+    let calls = origin.calls();
+    assert!(calls > 1 && calls <= 1 + 5 * seconds, "{calls} calls in less than {seconds} seconds");
+    gateway.folder.replace("gatewright.yaml", config(0));
+    eventually("nobody is heard", || {
+        let calls = origin.calls();
+        gateway.get_with("/", "Cache-Control: no-cache\r\n").is_hit() && origin.calls() == calls && {
+            std::thread::sleep(Duration::from_millis(1100));
+            gateway.get_with("/", "Cache-Control: max-age=0\r\n").is_hit()
+        }
+    });
+}
+
+#[test]
 fn an_upstream_that_is_taken_offline_is_not_asked() {
     let origin = Origin::start(|call: &mut Call| match call.seen.target().as_str() {
         "/must" => call.ok("Cache-Control: max-age=1, must-revalidate\r\nETag: \"a\"\r\n", "must"),

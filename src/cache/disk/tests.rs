@@ -483,6 +483,7 @@ fn faulty(dir: &Path) -> (Cache, Arc<Faults>) {
         max_object_bytes: 1 << 20,
         budget: AtomicU64::new(1 << 30),
         flights: Arc::default(),
+        reloads: crate::cache::reloads::Reloads::default(),
         has_parts: AtomicBool::new(false),
     };
     (Cache { inner: Arc::new(inner) }, faults)

@@ -36,6 +36,7 @@ pub fn plain(policy: &Policy) -> Option<RouteCacheOptions> {
             None | Some(model::RequestDirectives::Honour) => RequestDirectiveMode::Honour,
             Some(model::RequestDirectives::Ignore) => RequestDirectiveMode::Ignore,
         },
+        reload_limit: entry.reload_limit.unwrap_or(default.reload_limit),
         busting_floor_ms: entry.reload_interval.map_or(0, millis),
         targets: entry.targeted.map_or(default.targets, |names| names.0.into()),
         set_cookie: match entry.set_cookie {
