@@ -22,14 +22,19 @@ check: ## Formatting, lints, house rules (tests/tidy.rs), licences and duplicate
 	cargo test --locked --test tidy -- --show-output
 	tests/.tools/bin/cargo-deny check bans licenses sources
 
-bench: ## Measure CPU per request beside nginx and HAProxy, start, import; prints a table
+bench: ## Measure CPU per request beside nginx, HAProxy and Varnish, start, import, hit ratios; prints tables
 	@tests/setup.sh build bench
 	cargo build --release --locked
 	python3 tests/bench/run.py
+	python3 tests/bench/cache.py
+	python3 tests/bench/start.py
+	cargo bench --locked --bench store -- ratio
+	cargo bench --locked --bench store -- memory 256 1000000
 
-soak: ## The long scenarios in their full size (10 GB bodies, ten minutes of mixed load)
+soak: ## The long scenarios in their full size (10 GB bodies, ten minutes of mixed load, 200 kills of each kind)
 	@tests/setup.sh build test
-	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: mixed_load:: --nocapture
+	GATEWRIGHT_SOAK=1 cargo test --release --locked --test it -- endurance:: mixed_load:: cache_crash:: --nocapture
+	GATEWRIGHT_SOAK=1 cargo test --release --locked --lib -- disk::tests::crash:: --nocapture
 
 docs: ## Write the generated reference anew and build the documentation of the code
 	UPDATE=1 cargo test --locked --lib -- not_stale

@@ -25,7 +25,7 @@ use super::{
     directives::RequestDirectives,
     entry::Entry,
     hit::{Hit, HitBody, Origin},
-    lookup::{Keyed, Looked, Spot, decide},
+    lookup::{Keyed, Looked, Spot},
     range::{self, Wanted},
     request::{CacheRequest, Lookup, Miss},
     status::Forwarded,
@@ -171,7 +171,8 @@ impl Cache {
         }
         let asked = RequestDirectives::parse(request.headers);
         let spot = Spot { own: false, since: self.inner.epochs.now(), key: arrival.key };
-        match decide(request, &asked, spot, &entry, HitBody::Arriving(reader), Origin::Collapsed(why)) {
+        let (body, origin) = (HitBody::Arriving(reader), Origin::Collapsed(why));
+        match self.inner.decide(request, &asked, spot, &entry, body, origin) {
             Lookup::Fresh(hit) => Share::Fits(hit),
             _ => Share::Over,
         }

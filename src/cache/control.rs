@@ -191,13 +191,10 @@ pub fn storable(
     if directives.private {
         return Err(NoStore::Private);
     }
-    let lifetime = freshness::lifetime(
-        headers,
-        &directives,
-        targeted,
-        assumed(status, headers, &directives, options),
-        times,
-    );
+    let lifetime = overruled(status, headers, &directives, options, times).unwrap_or_else(|| {
+        let assume = assumed(status, headers, &directives, options);
+        freshness::lifetime(headers, &directives, targeted, assume, times)
+    });
     let policy = policy(&directives, headers, lifetime, times);
     let for_all = match asked.caller {
         Caller::Unknown if !policy.shareable => return Err(NoStore::Credentials),
@@ -285,6 +282,21 @@ fn understood(status: StatusCode) -> bool {
 /// RFC 9110, 15.1.
 fn cacheable_by_default(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+/// The lifetime that the operator gives in place of the upstream's. It counts from the response's arrival, so
+/// the age that it came with is added.
+fn overruled(
+    status: StatusCode,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    options: &RouteCacheOptions,
+    times: Times,
+) -> Option<Lifetime> {
+    let ttl = options.ttl_ms?;
+    let fit = status.as_u16() < 400 && (cacheable_by_default(status) || directives.public);
+    let age = || freshness::initial_age_ms(headers, times).unwrap_or(0);
+    fit.then(|| Lifetime::Explicit(ttl.saturating_add(age())))
 }
 
 /// What may be assumed of a response without freshness (RFC 9111, 4.2.2). A configured lifetime is for

@@ -145,6 +145,12 @@ pub struct RequestDirectives {
 }
 
 impl RequestDirectives {
+    /// The same without what asks for a newer answer than a fresh one.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { no_cache: false, max_age: None, min_fresh: None, ..*self }
+    }
+
     #[must_use]
     pub fn parse(headers: &HeaderMap) -> Self {
         let mut found = Self::default();

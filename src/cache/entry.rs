@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -196,12 +196,13 @@ fn cache_status(headers: &HeaderMap) -> Option<Box<[u8]>> {
 
 /// The stored responses of one key. Those with a `Vary` stand before one without (RFC 9111, 4.1: an origin may
 /// have forgotten it there), the most recent by their `Date` first (section 4).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Resource {
     pub key: Box<[u8]>,
     pub place: u64,
     variants: SmallVec<[Arc<Entry>; 1]>,
     weight: u64,
+    used: AtomicBool,
 }
 
 /// Why a resource has nothing for a request.
@@ -225,7 +226,7 @@ impl Resource {
         const OWN: u64 = 160; // this, the table's slot, the count of the Arc
         let entries: u64 = variants.iter().map(|entry| entry.weight()).sum();
         let weight = OWN + key.len() as u64 + entries;
-        Self { key, place, variants, weight }
+        Self { key, place, variants, weight, used: AtomicBool::new(false) }
     }
 
     /// The same with one more response, which takes the place of those that answer the same requests. One
@@ -335,6 +336,19 @@ impl Resource {
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.weight
+    }
+
+    /// Notes that it was asked for; writes only once, so that cores do not fight over it.
+    pub fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was asked for since the last call.
+    #[must_use]
+    pub fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     #[must_use]

@@ -16,6 +16,7 @@ use super::{
     purge::{Facts, Purge, Scope},
     request::CacheRequest,
 };
+use crate::route::canonical;
 
 /// What a purge did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -140,7 +141,9 @@ fn same_host_path(request: &CacheRequest<'_>, location: &str) -> Option<String> 
     let mut target = Url::parse(&format!("{scheme}://{}{}", request.host, request.path)).ok()?;
     target.set_port(port).ok()?;
     let url = target.join(location).ok()?;
-    (url.origin() == target.origin()).then(|| url.path().to_owned())
+    // In the spelling in which paths are looked up; what cannot be asked for is not stored either.
+    let path = canonical(url.path()).ok()?.path.into_owned();
+    (url.origin() == target.origin()).then_some(path)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use super::{options::RouteCacheOptions, request::CacheRequest};
+use super::{options::RouteCacheOptions, request::CacheRequest, share};
 
 /// Longer keys go past the cache.
 const MAX_BYTES: usize = 16 * 1024;
@@ -94,7 +94,7 @@ impl Key {
         if bytes.len() > MAX_BYTES {
             return Err(Unkeyed::TooLarge);
         }
-        let id = xxh3_128_with_seed(&bytes, seed);
+        let id = share::shared_id(xxh3_128_with_seed(&bytes, seed));
         Ok(Self { bytes, kind, id, place })
     }
 
@@ -105,7 +105,7 @@ impl Key {
         bytes[self.kind] = OWN;
         bytes.push(b'P');
         part(&mut bytes, principal);
-        let id = xxh3_128_with_seed(&bytes, seed);
+        let id = share::own_id(xxh3_128_with_seed(&bytes, seed), xxh3_64_with_seed(principal, seed));
         Self { bytes, kind: self.kind, id, place: self.place }
     }
 
@@ -114,7 +114,7 @@ impl Key {
     pub fn of_parts(&self, seed: u64) -> Self {
         let mut bytes = self.bytes.clone();
         bytes.push(b'R');
-        let id = xxh3_128_with_seed(&bytes, seed);
+        let id = share::same_owner(xxh3_128_with_seed(&bytes, seed), self.id);
         Self { bytes, kind: self.kind, id, place: self.place }
     }
 

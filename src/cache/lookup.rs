@@ -139,7 +139,7 @@ impl Inner {
                         Stored::Bytes(bytes) => {
                             let body = HitBody::Bytes(bytes.clone());
                             let spot = Spot { own, since, key: key.name(self.seed) };
-                            Found::Lookup(decide(request, asked, spot, entry, body, Origin::Memory))
+                            Found::Lookup(self.decide(request, asked, spot, entry, body, Origin::Memory))
                         }
                         Stored::File(_) | Stored::Parts(_) => Found::File(own, Arc::clone(entry)),
                     };
@@ -153,7 +153,7 @@ impl Inner {
         let presence = keyed.stores().map(|(key, _)| disk.presence(key)).max().unwrap_or(Presence::Absent);
         match presence {
             Presence::Absent => Found::Lookup(Lookup::Miss(miss)),
-            Presence::NotReady => Found::Lookup(Lookup::Miss(Miss::Disk)),
+            Presence::NotReady => Found::Lookup(Lookup::Miss(Miss::DiskClosed)),
             Presence::Possible => Found::Disk(miss),
         }
     }
@@ -175,7 +175,7 @@ impl Inner {
             let key = keyed.own.as_ref().filter(|_| own).unwrap_or(&keyed.shared);
             let spot = Spot { own, since, key: key.name(self.seed) };
             return match self.open(key, &entry).await {
-                Some((entry, body)) => decide(request, asked, spot, &entry, body, Origin::Disk),
+                Some((entry, body)) => self.decide(request, asked, spot, &entry, body, Origin::Disk),
                 None => Lookup::Miss(Miss::Disk),
             };
         }
@@ -189,7 +189,7 @@ impl Inner {
                 Ok(entry) => match self.open(key, entry).await {
                     Some((entry, body)) => {
                         let spot = Spot { own, since, key: key.name(self.seed) };
-                        return decide(request, asked, spot, &entry, body, Origin::Disk);
+                        return self.decide(request, asked, spot, &entry, body, Origin::Disk);
                     }
                     None => miss = Miss::Disk,
                 },
@@ -257,6 +257,44 @@ impl Inner {
         }
     }
 
+    /// How what was found may be used. Of too many requests for a new answer some are not heard.
+    pub(super) fn decide(
+        &self,
+        request: &CacheRequest<'_>,
+        asked: &RequestDirectives,
+        Spot { own, since, key }: Spot,
+        entry: &Arc<Entry>,
+        body: HitBody,
+        origin: Origin,
+    ) -> Lookup {
+        let (entry, now_ms) = (Arc::clone(entry), request.now_ms);
+        let (why, validated_by_origin) = (Validate::Stale, false);
+        let mut hit = Hit { entry, own, key, body, origin, why, now_ms, validated_by_origin, since };
+        let reuse = |asked: &_| control::reuse(&hit.entry.policy, asked, request.options, now_ms);
+        let mut reuse_now = reuse(asked);
+        if reuse_now == Reuse::Validate(Validate::Request)
+            && !self.reloads.take(key, now_ms, request.options.reload_limit)
+        {
+            reuse_now = reuse(&asked.patient());
+        }
+        match reuse_now {
+            Reuse::Fresh => Lookup::Fresh(hit),
+            Reuse::Stale => {
+                hit.origin = Origin::Stale;
+                Lookup::Fresh(hit)
+            }
+            Reuse::WhileRevalidating => {
+                hit.origin = Origin::Stale;
+                let claimed = hit.entry.claim_refresh(request.now_ms);
+                Lookup::Revalidating(hit, claimed)
+            }
+            Reuse::Validate(why) => {
+                hit.why = why;
+                Lookup::Stale(hit, why)
+            }
+        }
+    }
+
     fn count(&self, lookup: &Lookup) {
         let counter = match lookup {
             Lookup::Fresh(hit) | Lookup::Revalidating(hit, _) => match hit.origin {
@@ -284,35 +322,6 @@ fn bypass(request: &CacheRequest<'_>) -> Option<Bypass> {
         Some(Bypass::Precondition)
     } else {
         None
-    }
-}
-
-pub(super) fn decide(
-    request: &CacheRequest<'_>,
-    asked: &RequestDirectives,
-    Spot { own, since, key }: Spot,
-    entry: &Arc<Entry>,
-    body: HitBody,
-    origin: Origin,
-) -> Lookup {
-    let (entry, now_ms) = (Arc::clone(entry), request.now_ms);
-    let (why, validated_by_origin) = (Validate::Stale, false);
-    let mut hit = Hit { entry, own, key, body, origin, why, now_ms, validated_by_origin, since };
-    match control::reuse(&hit.entry.policy, asked, request.options, request.now_ms) {
-        Reuse::Fresh => Lookup::Fresh(hit),
-        Reuse::Stale => {
-            hit.origin = Origin::Stale;
-            Lookup::Fresh(hit)
-        }
-        Reuse::WhileRevalidating => {
-            hit.origin = Origin::Stale;
-            let claimed = hit.entry.claim_refresh(request.now_ms);
-            Lookup::Revalidating(hit, claimed)
-        }
-        Reuse::Validate(why) => {
-            hit.why = why;
-            Lookup::Stale(hit, why)
-        }
     }
 }
 

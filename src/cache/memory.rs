@@ -1,11 +1,12 @@
 //! The tier in memory: quick_cache, weighed by bytes, before the disk.
 //!
 //! A look-up takes one shard's read lock and clones one `Arc`. Writers of one resource take turns at a
-//! striped lock, so that two variants stored at once do not lose each other.
+//! striped lock, so that two variants stored at once do not lose each other. Its eviction (S3-FIFO) resists
+//! scans; what is stored for one caller alone is bounded by the caller's share besides.
 
 use std::{
     cell::RefCell,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
@@ -16,44 +17,59 @@ use super::{
     epoch::Epochs,
     key::Key,
     purge::Fate,
+    share::{Shares, slot_of},
     stats::CacheStats,
 };
 
 /// A shard holds at least this much, so that one object does not sweep it clean.
 const LEAST_SHARD_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A guess that only sizes the table of recently dropped keys.
-const EXPECTED_ENTRY_BYTES: u64 = 4 * 1024;
+/// A guess that only sizes the memory of recently dropped keys: half as many as answers of this size fit.
+const EXPECTED_ENTRY_BYTES: u64 = 1024;
+
+/// What those may take that were asked for again while they were there, or soon after they had gone. The
+/// rest is where newcomers prove themselves; a larger one follows a change of what is wanted sooner, and
+/// costs hits as long as nothing changes. This and the guess above were chosen by traces (`make bench`).
+const PROVEN: f64 = 0.95;
 
 const LOCKS: usize = 64;
 
 pub struct Memory {
-    resources: Cache<u128, Arc<Resource>, ByWeight, DefaultHashBuilder, Evictions>,
+    resources: Cache<u128, Arc<Resource>, ByWeight, DefaultHashBuilder, Leaving>,
     locks: [Mutex<()>; LOCKS],
+    shares: Arc<Shares>,
+    stats: Arc<CacheStats>,
     /// Bytes of the largest resource that is kept.
     largest: u64,
 }
 
 impl Memory {
+    /// For `bytes` in all, of which one caller's own answers may take `caller_percent` of a hundred.
     #[must_use]
-    pub fn new(bytes: u64, stats: Arc<CacheStats>) -> Self {
+    pub fn new(bytes: u64, caller_percent: u8, stats: Arc<CacheStats>) -> Self {
         let bytes = bytes.max(64 * 1024);
         let shards = (bytes / LEAST_SHARD_BYTES).clamp(1, 32);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(usize::try_from(bytes / EXPECTED_ENTRY_BYTES).unwrap_or(usize::MAX))
             .weight_capacity(bytes)
+            .hot_allocation(PROVEN)
             .shards(shards as usize)
             .build()
             .expect("invariant: capacity and weight are set");
-        let resources =
-            Cache::with_options(options, ByWeight, DefaultHashBuilder::default(), Evictions(stats));
+        let shares = Arc::new(Shares::new(bytes / 100 * u64::from(caller_percent.min(100))));
+        let leaving = Leaving { shares: Arc::clone(&shares), stats: Arc::clone(&stats) };
+        let resources = Cache::with_options(options, ByWeight, DefaultHashBuilder::default(), leaving);
         let largest = resources.shard_capacity() / 4;
-        Self { resources, locks: std::array::from_fn(|_| Mutex::new(())), largest }
+        Self { resources, locks: std::array::from_fn(|_| Mutex::new(())), shares, stats, largest }
     }
 
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Arc<Resource>> {
-        self.resources.get(&key.id)
+        let found = self.resources.get(&key.id)?;
+        if slot_of(key.id).is_some() {
+            found.touch();
+        }
+        Some(found)
     }
 
     /// Keeps a response beside the resource's others; false when it is too large, or was purged since it
@@ -69,9 +85,9 @@ impl Memory {
         };
         let fits = next.weight() <= self.largest;
         if fits {
-            self.keep(key.id, Arc::new(next));
+            self.put(key.id, Arc::new(next));
         } else {
-            self.resources.remove(&key.id);
+            self.take(key.id);
         }
         fits
     }
@@ -83,7 +99,7 @@ impl Memory {
         if resource.variants().iter().any(|entry| Arc::ptr_eq(entry, known)) {
             let resource = resource.with(key, next, epochs, self.room());
             if resource.weight() <= self.largest {
-                self.keep(key.id, Arc::new(resource));
+                self.put(key.id, Arc::new(resource));
             }
         }
     }
@@ -98,7 +114,7 @@ impl Memory {
         let known = self.resources.peek(&key.id);
         let merged = Arc::new(Resource::merged(known.as_deref(), key, read, epochs, self.room()));
         if merged.weight() <= self.largest {
-            self.keep(key.id, Arc::clone(&merged));
+            self.put(key.id, Arc::clone(&merged));
         }
         Some(merged)
     }
@@ -107,28 +123,24 @@ impl Memory {
     fn settle(&self, id: u128, resource: &Resource, fate: impl Fn(&Entry) -> Fate) -> Vec<Arc<Entry>> {
         let Some((left, touched)) = resource.purged(fate) else { return Vec::new() };
         match left {
-            Some(left) => self.keep(id, Arc::new(left)),
-            None => drop(self.resources.remove(&id)),
+            Some(left) => self.put(id, Arc::new(left)),
+            None => self.take(id),
         }
         touched
-    }
-
-    fn keep(&self, id: u128, resource: Arc<Resource>) {
-        self.resources.insert_with_lifecycle(id, resource, &mut Some(id));
     }
 
     /// Takes all responses of a key away.
     pub fn forget(&self, key: &Key) {
         let _turn = self.turn(key.id);
-        drop(self.resources.remove(&key.id));
+        self.take(key.id);
     }
 
     /// Takes one response away.
     pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
         let _turn = self.turn(key.id);
         match self.resources.peek(&key.id).and_then(|resource| resource.without(entry)) {
-            Some(rest) => self.keep(key.id, Arc::new(rest)),
-            None => drop(self.resources.remove(&key.id)),
+            Some(rest) => self.put(key.id, Arc::new(rest)),
+            None => self.take(key.id),
         }
     }
 
@@ -183,6 +195,39 @@ impl Memory {
         (self.resources.len() as u64, self.resources.weight())
     }
 
+    /// Bytes that is stored for one caller alone, of all callers together.
+    #[must_use]
+    pub fn own_bytes(&self) -> u64 {
+        self.shares.bytes()
+    }
+
+    fn put(&self, id: u128, resource: Arc<Resource>) {
+        let Some(slot) = slot_of(id) else {
+            return self.resources.insert_with_lifecycle(id, resource, &mut Coming(Some(id)));
+        };
+        let present = |id: u128| self.resources.contains_key(&id);
+        if !present(id) {
+            self.shares.note(slot, id, present);
+        }
+        self.shares.add(slot, resource.weight());
+        self.resources.insert_with_lifecycle(id, resource, &mut Coming(Some(id)));
+        self.shares.keep_within(slot, id, |oldest, may_stay| {
+            let Some(resource) = self.resources.peek(&oldest) else { return false };
+            let stays = may_stay && resource.take_used();
+            if !stays {
+                self.take(oldest);
+                CacheStats::add(&self.stats.share_evictions);
+            }
+            stays
+        });
+    }
+
+    fn take(&self, id: u128) {
+        if let Some((_, resource)) = self.resources.remove(&id) {
+            left(&self.shares, id, &resource);
+        }
+    }
+
     /// Bytes that the responses of one resource may take, its key left aside.
     fn room(&self) -> u64 {
         self.largest.saturating_sub(16 * 1024)
@@ -202,17 +247,34 @@ impl Weighter<u128, Arc<Resource>> for ByWeight {
     }
 }
 
-/// Counts what goes for want of space.
+/// The id that is being put in: one of the same id is replaced, not evicted.
+#[derive(Default)]
+struct Coming(Option<u128>);
+
+/// Counts what goes.
 #[derive(Clone)]
-struct Evictions(Arc<CacheStats>);
+struct Leaving {
+    shares: Arc<Shares>,
+    stats: Arc<CacheStats>,
+}
 
-impl Lifecycle<u128, Arc<Resource>> for Evictions {
-    /// What is being put: the one that it replaces does not go for want of space.
-    type RequestState = Option<u128>;
+impl Lifecycle<u128, Arc<Resource>> for Leaving {
+    type RequestState = Coming;
 
-    fn on_evict(&self, put: &mut Option<u128>, id: u128, _: Arc<Resource>) {
-        if *put != Some(id) {
-            self.0.evictions.fetch_add(1, Ordering::Relaxed);
+    /// Called for what is evicted and for what is replaced.
+    fn on_evict(&self, coming: &mut Coming, id: u128, resource: Arc<Resource>) {
+        left(&self.shares, id, &resource);
+        if coming.0 != Some(id) {
+            CacheStats::add(&self.stats.evictions);
         }
     }
 }
+
+fn left(shares: &Shares, id: u128, resource: &Resource) {
+    if let Some(slot) = slot_of(id) {
+        shares.subtract(slot, resource.weight());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,8 @@ pub mod hit;
 pub mod memory;
 pub mod nodes;
 pub mod recent;
+pub mod reloads;
+pub mod share;
 pub mod stats;
 pub mod status;
 pub mod store;
@@ -90,6 +92,8 @@ pub struct CacheConfig {
     pub memory_bytes: u64,
     /// Bytes on disk, index and bodies together.
     pub disk_bytes: u64,
+    /// Of a hundred, how much of either tier what is stored for one caller alone may take.
+    pub caller_percent: u8,
     /// Larger responses are not stored.
     pub max_object_bytes: u64,
     /// How long `open` waits for the disk tier; later it joins while requests are served.
@@ -102,8 +106,9 @@ impl Default for CacheConfig {
             dir: None,
             memory_bytes: 64 * 1024 * 1024,
             disk_bytes: 1024 * 1024 * 1024,
+            caller_percent: 50,
             max_object_bytes: 16 * 1024 * 1024,
-            open_wait: Duration::from_secs(2),
+            open_wait: Duration::from_millis(100),
         }
     }
 }
@@ -125,6 +130,7 @@ pub(crate) struct Inner {
     /// Bytes that fills may still take.
     budget: AtomicU64,
     flights: Arc<collapse::Flights>,
+    reloads: reloads::Reloads,
     /// Whether parts of responses were ever kept: else nobody looks for them.
     has_parts: AtomicBool,
     /// Takes what other nodes are to hear of.
@@ -133,7 +139,7 @@ pub(crate) struct Inner {
 
 impl Cache {
     /// Opens the cache. It always comes up: where the disk tier cannot be had, the diagnostics say why
-    /// (an error when another instance uses the folder or it cannot be written, a warning when what was
+    /// (an error when another instance uses the folder, a warning when it cannot be written or what was
     /// stored is lost) and the cache works in memory.
     #[must_use]
     pub fn open(config: &CacheConfig) -> (Self, Vec<Diagnostic>) {
@@ -146,7 +152,7 @@ impl Cache {
         };
         let seed = disk.as_ref().map_or_else(random_seed, disk::Disk::seed);
         let inner = Inner {
-            memory: memory::Memory::new(config.memory_bytes, Arc::clone(&stats)),
+            memory: memory::Memory::new(config.memory_bytes, config.caller_percent, Arc::clone(&stats)),
             disk,
             epochs,
             stats,
@@ -154,6 +160,7 @@ impl Cache {
             max_object_bytes: config.max_object_bytes,
             budget: AtomicU64::new(config.memory_bytes.max(LEAST_FILL_BUDGET).max(config.max_object_bytes)),
             flights: Arc::default(),
+            reloads: reloads::Reloads::default(),
             has_parts: AtomicBool::new(false),
             outbox: OnceLock::new(),
         };
@@ -166,6 +173,9 @@ impl Cache {
         let (entries, bytes) = self.inner.memory.size();
         self.inner.stats.memory_entries.store(entries, Ordering::Relaxed);
         self.inner.stats.memory_bytes.store(bytes, Ordering::Relaxed);
+        let waiting = self.inner.disk.as_ref().map_or(0, disk::Disk::waiting);
+        self.inner.stats.disk_waiting.store(waiting, Ordering::Relaxed);
+        self.inner.stats.memory_own_bytes.store(self.inner.memory.own_bytes(), Ordering::Relaxed);
         self.inner.stats.report()
     }
 

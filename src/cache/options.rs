@@ -18,6 +18,8 @@ pub struct RouteCacheOptions {
     pub enabled: bool,
     /// Whose answers they are.
     pub owner: Owner,
+    /// Milliseconds that a success counts as fresh from when it came, whatever lifetime the upstream states.
+    pub ttl_ms: Option<u64>,
     /// Milliseconds that an answer without freshness of its own counts as fresh (RFC 9111, 4.2.2 allows
     /// it for statuses that are cacheable by default). It never overrides what the upstream says.
     pub default_ttl_ms: Option<u64>,
@@ -44,6 +46,8 @@ pub struct RouteCacheOptions {
     /// Milliseconds after its validation within which a stored answer is used even where the request
     /// asks for a new one: the bound on busting. Zero honours every request.
     pub busting_floor_ms: u64,
+    /// Requests a second that may ask for a new answer of one key though a stored one is fresh.
+    pub reload_limit: u32,
     /// Milliseconds that an answer may be served after its end of freshness when the upstream fails,
     /// beside what `stale-if-error` allows.
     pub grace_ms: u64,
@@ -64,6 +68,7 @@ impl Default for RouteCacheOptions {
         Self {
             enabled: true,
             owner: Owner::default(),
+            ttl_ms: None,
             default_ttl_ms: None,
             heuristic: false,
             shared: false,
@@ -76,6 +81,7 @@ impl Default for RouteCacheOptions {
             credential_cookies: Arc::default(),
             request_directives: RequestDirectiveMode::Honour,
             busting_floor_ms: 0,
+            reload_limit: 10,
             grace_ms: 0,
             offline: false,
             targets: Arc::new([HeaderName::from_static("cdn-cache-control")]),

@@ -93,8 +93,10 @@ pub enum Miss {
     Credentials,
     /// What is stored is not all of what is asked for.
     Partial,
-    /// The disk did not answer in time, or is not there yet.
+    /// The disk did not answer in time, or what it holds is damaged.
     Disk,
+    /// The disk tier is being opened, or closed after an error.
+    DiskClosed,
 }
 
 impl Miss {
@@ -106,6 +108,7 @@ impl Miss {
             Self::Credentials => "miss",
             Self::Partial => "partial",
             Self::Disk => "miss; detail=disk",
+            Self::DiskClosed => "miss; detail=disk-closed",
         }
     }
 }

@@ -69,14 +69,22 @@ counters! {
     purges_unconfirmed,
     /// Resources that memory dropped for others.
     evictions,
+    /// Resources in memory and responses on disk that went because their caller had its share.
+    share_evictions,
     /// Resources in memory.
     memory_entries,
     /// Bytes in memory.
     memory_bytes,
+    /// Those of them that are stored for one caller alone.
+    memory_own_bytes,
     /// Responses on disk.
     disk_entries,
-    /// Bytes on disk.
+    /// Bytes that the files on disk take.
     disk_bytes,
+    /// Bytes of the responses themselves on disk: records and bodies.
+    disk_content_bytes,
+    /// Responses that wait to be written to disk.
+    disk_waiting,
     /// Generations dropped for want of space.
     disk_generations_dropped,
     /// Writes skipped because the queue was full or the tier not there.
@@ -104,8 +112,23 @@ impl CacheStats {
         }
     }
 
+    /// Counts a record or body that failed its checksum, and says so with each doubling of the count.
+    pub(super) fn disk_damaged(&self) {
+        let count = self.disk_corrupt.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            tracing::warn!(
+                count,
+                "stored answers failed their checksum and are fetched anew; check the disk"
+            );
+        }
+    }
+
     pub(super) fn disk_fails(&self, what: impl Into<String>) {
         Self::add(&self.disk_errors);
+        self.disk_still_fails(what);
+    }
+
+    pub(super) fn disk_still_fails(&self, what: impl Into<String>) {
         self.disk_ok.store(false, Ordering::Relaxed);
         if let Ok(mut problem) = self.disk_problem.lock() {
             *problem = what.into();

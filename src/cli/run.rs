@@ -231,8 +231,8 @@ struct Settings {
     admin: Option<SocketAddr>,
     access_log: Option<Format>,
     server: ServerConfig,
-    /// Bytes in memory and on disk; `None` = off.
-    cache: Option<(Option<u64>, Option<u64>)>,
+    /// Without its folder; `None` = off.
+    cache: Option<CacheConfig>,
     redis: Option<crate::shared::Config>,
 }
 
@@ -265,11 +265,22 @@ impl Settings {
         };
         let cache = match &model.cache {
             Some(Switch::Off) => None,
-            Some(Switch::On(store)) => Some((store.memory.map(|size| size.0), store.disk.map(|size| size.0))),
-            None => Some((None, None)),
+            Some(Switch::On(store)) => Some(cache_config(store)),
+            None => Some(CacheConfig::default()),
         };
         let (server, redis) = (server_config(model, flags)?, config::redis(model));
         Ok(Self { listen, admin, access_log, server, cache, redis })
+    }
+}
+
+fn cache_config(store: &model::Store) -> CacheConfig {
+    let default = CacheConfig::default();
+    CacheConfig {
+        memory_bytes: store.memory.map_or(default.memory_bytes, |size| size.0),
+        disk_bytes: store.disk.map_or(default.disk_bytes, |size| size.0),
+        caller_percent: store.caller_share.map_or(default.caller_percent, |percent| percent.0),
+        max_object_bytes: store.object.map_or(default.max_object_bytes, |size| size.0),
+        ..default
     }
 }
 
@@ -367,13 +378,12 @@ fn open_live(
     let fetch = HttpFetch::new(transport::tls()).map_err(|error| {
         fail(Diagnostic::error(codes::START_FAILED, format!("no client for key sets: {error}")))
     })?;
-    let mut config = CacheConfig { dir: Some(state.dir.join("cache")), ..CacheConfig::default() };
-    let (cache, said) = match settings.cache {
+    let config = settings.cache.as_ref();
+    let (cache, said) = match config {
         None => (None, Vec::new()),
-        Some((memory, disk)) => {
-            config.memory_bytes = memory.unwrap_or(config.memory_bytes);
-            config.disk_bytes = disk.unwrap_or(config.disk_bytes);
-            let (cache, said) = Cache::open(&config);
+        Some(config) => {
+            let dir = Some(state.dir.join("cache"));
+            let (cache, said) = Cache::open(&CacheConfig { dir, ..config.clone() });
             (Some(cache), said)
         }
     };

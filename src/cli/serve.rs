@@ -112,17 +112,25 @@ async fn reload(engine: &Arc<Engine>) {
 }
 
 /// A metric of the cache: name, help, and where it stands in the report.
-type Figure = (&'static str, &'static str, fn(&CacheReport) -> u64);
+type OfCache = (&'static str, &'static str, fn(&CacheReport) -> u64);
 
-const GAUGES: [Figure; 5] = [
-    ("cache_disk_entries", "Answers stored on disk", |report| report.disk_entries),
-    ("cache_disk_bytes", "Bytes that stored answers take on disk", |report| report.disk_bytes),
+const CACHE_GAUGES: [OfCache; 9] = [
     ("cache_memory_entries", "Answers held in memory", |report| report.memory_entries),
     ("cache_memory_bytes", "Bytes that answers take in memory", |report| report.memory_bytes),
-    ("cache_disk_working", "Whether the cache on disk works", |report| u64::from(report.disk_ok)),
+    ("cache_memory_own_bytes", "Those of them that are for one caller alone", |report| {
+        report.memory_own_bytes
+    }),
+    ("cache_disk_entries", "Answers stored on disk", |report| report.disk_entries),
+    ("cache_disk_bytes", "Bytes that the cache's files take on disk", |report| report.disk_bytes),
+    ("cache_disk_content_bytes", "Bytes of the answers themselves on disk", |report| {
+        report.disk_content_bytes
+    }),
+    ("cache_disk_working", "Whether the cache on disk is open and works", |report| u64::from(report.disk_ok)),
+    ("cache_disk_blobs", "Files that the index should not have made", |report| report.disk_blobs),
+    ("cache_disk_waiting", "Answers that wait to be written to disk", |report| report.disk_waiting),
 ];
 
-const COUNTERS: [Figure; 7] = [
+const CACHE_COUNTERS: [OfCache; 13] = [
     ("cache_purges", "Purges that dropped what they covered", |report| report.purges),
     ("cache_soft_purges", "Purges that made stale what they covered", |report| report.soft_purges),
     ("cache_purged", "Answers that purges touched, as far as they were counted", |report| report.purged),
@@ -130,8 +138,24 @@ const COUNTERS: [Figure; 7] = [
         report.purges_unconfirmed
     }),
     ("cache_invalidations", "Paths that unsafe methods made invalid", |report| report.invalidations),
-    ("cache_evictions", "Addresses that left memory for want of space", |report| report.evictions),
-    ("cache_disk_errors", "Errors of the cache on disk", |report| report.disk_errors),
+    ("cache_stores", "Answers stored", |report| report.stores),
+    ("cache_evictions", "Answers that left memory for want of space", |report| report.evictions),
+    ("cache_share_evictions", "Answers that went because their caller had its share", |report| {
+        report.share_evictions
+    }),
+    ("cache_disk_generations_dropped", "Halves of the cache on disk dropped for want of space", |report| {
+        report.disk_generations_dropped
+    }),
+    ("cache_disk_errors", "Errors that closed the cache on disk for a while", |report| report.disk_errors),
+    ("cache_disk_damaged", "Stored answers that failed their checksum; they were not served", |report| {
+        report.disk_corrupt
+    }),
+    ("cache_disk_writes_skipped", "Answers that were not written to disk", |report| {
+        report.disk_writes_skipped
+    }),
+    ("cache_disk_reads_late", "Look-ups that the disk did not answer in time", |report| {
+        report.disk_reads_late
+    }),
 ];
 
 /// Registers what the metrics read from other rooms.
@@ -141,21 +165,27 @@ pub fn watch_gauges(engine: &Arc<Engine>, stats: &Arc<Stats>) {
     metrics.gauge_fn("generation", "Number of the generation that serves", move || {
         proxy.current.load().number as f64
     });
-    if let Some(cache) = &engine.live.cache {
-        for (name, help, read) in GAUGES {
-            let cache = cache.clone();
-            metrics.gauge_fn(name, help, move || read(&cache.stats()) as f64);
-        }
-        for (name, help, read) in COUNTERS {
-            let cache = cache.clone();
-            metrics.counter_fn(name, help, move || read(&cache.stats()));
-        }
+    if engine.live.cache.is_some() {
+        watch_cache(engine);
     }
     nodes::watch(engine);
     let open = Arc::clone(stats);
     metrics.gauge_fn("connections", "Client connections open now", move || open.open() as f64);
     let accepted = Arc::clone(stats);
     metrics.counter_fn("connections_accepted", "Client connections accepted", move || accepted.accepted());
+}
+
+fn watch_cache(engine: &Arc<Engine>) {
+    let metrics = &engine.live.telemetry.metrics;
+    let stats = |live: &Live| live.cache.as_ref().map(crate::cache::Cache::stats).unwrap_or_default();
+    for (name, help, read) in CACHE_GAUGES {
+        let live = Arc::clone(&engine.live);
+        metrics.gauge_fn(name, help, move || read(&stats(&live)) as f64);
+    }
+    for (name, help, read) in CACHE_COUNTERS {
+        let live = Arc::clone(&engine.live);
+        metrics.counter_fn(name, help, move || read(&stats(&live)));
+    }
 }
 
 /// Writes down what must last.

@@ -13,8 +13,8 @@ use super::{
     scalar::words,
     span::Node,
     value::{
-        Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl,
-        Size, Switch, UpstreamRef,
+        Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Percent, Prefix, Range, Secret,
+        ServerUrl, Size, Switch, UpstreamRef,
     },
 };
 use crate::{
@@ -185,6 +185,11 @@ record! {
         optional memory: Size,
         /// Bytes on disk, in the state directory. Default: `1GiB`.
         optional disk: Size,
+        /// How much of either the answers may take that are stored for one caller alone; beyond it the
+        /// caller's oldest go first, so that nobody pushes out everyone else's. Default: `50%`.
+        optional caller_share: Percent,
+        /// Larger answers are not stored. Default: `16MiB`.
+        optional object: Size,
     }
 }
 
@@ -394,6 +399,10 @@ record! {
     merge
     /// How answers are cached.
     pub struct Caching {
+        /// How long a success counts as fresh from when it came, in place of the lifetime that the upstream
+        /// states (`max-age`, `s-maxage`, `Expires`). Its `no-store`, `private`, `no-cache` and
+        /// `must-revalidate` hold all the same. Default: what the upstream says.
+        optional ttl: Duration,
         /// How long an answer counts as fresh that says nothing of its own. It never overrides what the
         /// upstream says. Default: such answers are not stored.
         optional default_ttl: Duration,
@@ -412,6 +421,10 @@ record! {
         /// How long after it was fetched or validated a stored answer is used even where a request asks for a
         /// new one: the bound on clients that would wear the upstream out. Default: `0s`.
         optional reload_interval: Duration,
+        /// How many requests a second may ask for a new answer of one address though a stored one is fresh
+        /// (`no-cache`, `max-age`, `min-fresh`). Further ones are answered as if they had not asked: the other
+        /// bound on such clients. Default: `10`.
+        optional reload_limit: u32,
         /// Fields that stand in place of `Cache-Control` and `Expires` where an answer has them, the first that
         /// is there and valid (RFC 9213). Default: `CDN-Cache-Control`.
         optional targeted: Many<HeaderName>,

@@ -10,7 +10,8 @@ use super::{
     record::Shape,
     span::Node,
     value::{
-        HostName, KeyPrefix, Language, Location, Pem, Prefix, Range, Secret, ServerUrl, Size, UpstreamRef,
+        HostName, KeyPrefix, Language, Location, Pem, Percent, Prefix, Range, Secret, ServerUrl, Size,
+        UpstreamRef,
     },
 };
 use crate::{
@@ -117,6 +118,20 @@ impl FromNode for Size {
             size(text).ok_or_else(|| {
                 "write a whole number, in bytes or with `KB`, `MB`, `GB`, `KiB`, `MiB` or `GiB`".to_owned()
             })
+        })
+    }
+}
+
+impl FromNode for Percent {
+    const WHAT: &'static str = "a share such as `50%`";
+
+    fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
+        reader.scalar(Self::WHAT, node, |text| {
+            let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+            number
+                .filter(|number| (1..=100).contains(number))
+                .map(Self)
+                .ok_or_else(|| "write a whole number from 1 to 100 with `%`".to_owned())
         })
     }
 }

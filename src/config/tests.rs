@@ -49,7 +49,7 @@ forward_client_address: false
 drain: { delay: 5s, timeout: 1m30s }
 limits: { connections: 100, headers: 32KiB, header_count: 50, uri: 8KiB, body: off }
 timeouts: { connect: 1s, total: off, header_read: 250ms }
-cache: { memory: 64MiB, disk: 10MB }
+cache: { memory: 64MiB, disk: 10MB, caller_share: 25%, object: 1MiB }
 redis: { url: "rediss://10.0.0.9/2", username: gate, password: "${TOKEN}", prefix: shop, reply_timeout: 250ms }
 consumers:
   - { name: shop, keys: [{ value: "${file:key.txt}" }], subjects: [sub-1], groups: [gold] }
@@ -66,8 +66,8 @@ apis:
     credentials: { header: Authorization, value: "Bearer ${TOKEN}" }
     rate_limit: [{ limit: 100, window: 1m, per: [consumer, operation] }, { limit: 5, window: 1s, per: address }]
     cache:
-      { default_ttl: 30s, undeclared_query: bypass, heuristic: true, grace: 1m, request_directives: ignore,
-        reload_interval: 5s, targeted: [Edge-Cache-Control, CDN-Cache-Control], surrogate_control: true,
+      { ttl: 1m, default_ttl: 30s, offline: false, undeclared_query: bypass, heuristic: true, grace: 1m, request_directives: ignore,
+        reload_interval: 5s, reload_limit: 3, targeted: [Edge-Cache-Control, CDN-Cache-Control], surrogate_control: true,
         set_cookie: refuse }
     response_headers: { add: { Link: [a, b] }, set: { X-A: "1" }, remove: [Server] }
 routes:
@@ -451,7 +451,21 @@ fn each_kind_of_value_has_its_own_words() {
         ("state: ''", "expected a text, found ``", "it must not be empty"),
         ("access_log: jsn", "expected one of `human`, `json`, `off`, found `jsn`", "did you mean `json`?"),
         ("forward_client_address: yes", "expected `true` or `false`, found `yes`", ""),
-        ("cache: on", "expected `off` or a mapping, found `on`", "keys here: `memory`, `disk`"),
+        (
+            "cache: on",
+            "expected `off` or a mapping, found `on`",
+            "keys here: `memory`, `disk`, `caller_share`, `object`",
+        ),
+        (
+            "cache: { caller_share: 0.5 }",
+            "expected a share such as `50%`, found `0.5`",
+            "write a whole number from 1 to 100 with `%`",
+        ),
+        (
+            "cache: { caller_share: 101% }",
+            "expected a share such as `50%`, found `101%`",
+            "write a whole number from 1 to 100 with `%`",
+        ),
         (
             "cache: { memory: 64 MiBs }",
             "expected a size such as `64KiB`, `10MB` or `1048576`, found `64 MiBs`",

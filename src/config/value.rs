@@ -71,6 +71,10 @@ pub struct Named<T>(pub Vec<(Spanned<String>, T)>);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
+/// A whole number of hundredths, from 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percent(pub u8);
+
 /// An `http` or `https` address of a server, without credentials, query and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl(pub Url);

@@ -11,8 +11,8 @@ use super::{
     Model, Spanned,
     model::{AccessLog, Headers, RequestDirectives, SetCookie, UndeclaredQuery},
     value::{
-        Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Prefix, Range, Secret, ServerUrl,
-        Size, Switch, UpstreamRef,
+        Filled, HostName, KeyPrefix, Language, Location, Many, Named, Pem, Percent, Prefix, Range, Secret,
+        ServerUrl, Size, Switch, UpstreamRef,
     },
 };
 use crate::{
@@ -259,6 +259,12 @@ impl ToYaml for Size {
         let fits = |(length, _): &&(u64, &str)| self.0 > 0 && self.0.is_multiple_of(*length);
         let (length, unit) = units.iter().find(fits).unwrap_or(&(1, ""));
         word(&format!("{}{unit}", self.0 / length))
+    }
+}
+
+impl ToYaml for Percent {
+    fn to_yaml(&self) -> Option<Yaml> {
+        word(&format!("{}%", self.0))
     }
 }
 

@@ -3,7 +3,10 @@
 //! Asked after Guard, so that nobody gets what is not for them. Of the requests that need the same answer at
 //! once one leads ([`crate::cache::collapse`]); what becomes of the upstream's answer is in [`super::settle`].
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use http::{HeaderMap, HeaderName, Response, header, request::Parts};
 use smallvec::SmallVec;
@@ -79,7 +82,7 @@ pub enum Looked<'a> {
 
 /// A look-up that needs the upstream, until its answer is there.
 pub struct Lookup<'a> {
-    /// `None`: the route has no cache.
+    /// `None`: it is nothing for the cache.
     pub(super) asked: Option<Asked<'a>>,
 }
 
@@ -184,7 +187,7 @@ pub async fn lookup<'a>(
         },
     };
     let (said, looked) = looked(cache, request, (found, key), purpose, role);
-    *word = Some(said);
+    *word = said;
     looked
 }
 
@@ -196,7 +199,11 @@ fn stand_in(found: Found, request: &CacheRequest<'_>) -> Result<Hit, Found> {
     }
 }
 
-/// The request as the cache sees it, where the route has one.
+/// For a route without a cache: what it changes may be stored for another.
+static UNCACHED: LazyLock<RouteCacheOptions> =
+    LazyLock::new(|| RouteCacheOptions { enabled: false, ..RouteCacheOptions::default() });
+
+/// The request as the cache sees it, where it is one for the cache.
 fn ask<'a>(
     live: &'a Live,
     route: &'a Route,
@@ -205,7 +212,12 @@ fn ask<'a>(
     identity: &'a Identity<'_>,
     now_ms: u64,
 ) -> Option<(&'a Cache, CacheRequest<'a>)> {
-    let (cache, options) = (live.cache.as_ref()?, route.cache.as_ref()?);
+    let cache = live.cache.as_ref()?;
+    let options = match &route.cache {
+        Some(options) => options,
+        None if head.method.is_safe() => return None,
+        None => &UNCACHED,
+    };
     let request = CacheRequest {
         method: &head.method,
         host: identity.host,
@@ -228,7 +240,7 @@ fn looked<'a>(
     (found, key): (Found, Option<Name>),
     purpose: Purpose,
     role: Role,
-) -> (&'static str, Result<Looked<'a>, Problem>) {
+) -> (Option<&'static str>, Result<Looked<'a>, Problem>) {
     let needs = |why, stale, mend| {
         let followers = match &role {
             Role::Lead(flight) => Some(flight.followers()),
@@ -242,19 +254,20 @@ fn looked<'a>(
         }
     };
     let (word, looked) = match found {
-        Found::Fresh(hit) => ("hit", Looked::Answered(hit.respond(&request))),
+        Found::Fresh(hit) => (Some("hit"), Looked::Answered(hit.respond(&request))),
         Found::Revalidating(hit, _) if purpose == Purpose::Renew => {
-            ("validate", needs(Forwarded::Validate(Validate::Stale), Some(hit), None))
+            (Some("validate"), needs(Forwarded::Validate(Validate::Stale), Some(hit), None))
         }
-        Found::Revalidating(hit, true) => ("stale", Looked::Renewing(hit.respond(&request))),
-        Found::Revalidating(hit, false) => ("stale", Looked::Answered(hit.respond(&request))),
+        Found::Revalidating(hit, true) => (Some("stale"), Looked::Renewing(hit.respond(&request))),
+        Found::Revalidating(hit, false) => (Some("stale"), Looked::Answered(hit.respond(&request))),
         Found::NotCached => {
-            return ("not-cached", Err(not_cached(request.options)));
+            return (Some("not-cached"), Err(not_cached(request.options)));
         }
-        Found::Stale(hit, why) => ("validate", needs(Forwarded::Validate(why), Some(hit), None)),
-        Found::Partial(mend) => ("partial", needs(Forwarded::Miss(Miss::Partial), None, Some(mend))),
-        Found::Miss(miss) => ("miss", needs(Forwarded::Miss(miss), None, None)),
-        Found::Bypass(bypass) => ("bypass", needs(Forwarded::Bypass(bypass), None, None)),
+        Found::Stale(hit, why) => (Some("validate"), needs(Forwarded::Validate(why), Some(hit), None)),
+        Found::Partial(mend) => (Some("partial"), needs(Forwarded::Miss(Miss::Partial), None, Some(mend))),
+        Found::Miss(miss) => (Some("miss"), needs(Forwarded::Miss(miss), None, None)),
+        Found::Bypass(Bypass::Disabled) => (None, needs(Forwarded::Bypass(Bypass::Disabled), None, None)),
+        Found::Bypass(bypass) => (Some("bypass"), needs(Forwarded::Bypass(bypass), None, None)),
     };
     (word, Ok(looked))
 }

@@ -13,7 +13,7 @@ use super::{
     lookup::{Asked, Lookup, Role},
 };
 use crate::{
-    cache::{Flight, Mended, Rest, Times, status, status::Forwarded},
+    cache::{Bypass, Flight, Mended, Rest, Times, status, status::Forwarded},
     exchange::{self, Body},
     problem::Problem,
 };
@@ -101,9 +101,11 @@ impl Asked<'_> {
             _ => Some(self.cache.admit(&self.request, status, response.headers(), times, standing.moment)),
         };
         let outcome = fill.as_ref().map(|fill| fill.as_ref().map(|_| ()).map_err(|why| *why));
-        let waited = matches!(standing.role, Role::Alone { waited: true });
-        let member = status::forwarded(standing.why, status, outcome, waited, standing.key);
-        response.headers_mut().append(status::CACHE_STATUS, member);
+        if standing.why != Forwarded::Bypass(Bypass::Disabled) {
+            let waited = matches!(standing.role, Role::Alone { waited: true });
+            let member = status::forwarded(standing.why, status, outcome, waited, standing.key);
+            response.headers_mut().append(status::CACHE_STATUS, member);
+        }
         let Some(Ok(mut fill)) = fill else {
             standing.role.not_shared(status, times.received_ms);
             return response.map(Body::stream);

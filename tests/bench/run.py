@@ -231,11 +231,16 @@ def imports(binary, work):
         print(f'\nWithout a description (`run --proxy`): first answer after {answer[0]:.0f} ms, {answer[1]:.0f} MiB.')
 
 
+def binary_of(arguments):
+    """The binary that is named, or the release of this folder."""
+    if len(arguments) > 1:
+        return arguments[1]
+    metadata = subprocess.run(['cargo', 'metadata', '--format-version', '1', '--no-deps'], cwd=ROOT, capture_output=True, check=True)
+    return json.loads(metadata.stdout)['target_directory'] + '/release/gatewright'
+
+
 def main():
-    binary = sys.argv[1] if len(sys.argv) > 1 else None
-    if not binary:
-        metadata = subprocess.run(['cargo', 'metadata', '--format-version', '1', '--no-deps'], cwd=ROOT, capture_output=True, check=True)
-        binary = json.loads(metadata.stdout)['target_directory'] + '/release/gatewright'
+    binary = binary_of(sys.argv)
     print(f'{os.cpu_count()} cores, {CONNECTIONS} connections, median of {ROUNDS} rounds of {SECONDS} s\n', flush=True)
     with tempfile.TemporaryDirectory(prefix='gatewright-bench-') as folder:
         work = pathlib.Path(folder)
@@ -243,4 +248,5 @@ def main():
         imports(binary, work)
 
 
-main()
+if __name__ == '__main__':
+    main()

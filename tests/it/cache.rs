@@ -116,6 +116,35 @@ fn only_what_is_safe_and_asked_for_is_answered_from_the_store() {
 }
 
 #[test]
+fn requests_for_new_answers_are_heard_so_often_a_second() {
+    let origin = numbered("Cache-Control: max-age=60\r\n");
+    let config = |limit: u32| {
+        format!(
+            "routes:\n  - {{ path: /**, upstream: '{}', cache: {{ reload_limit: {limit} }} }}\n",
+            origin.url()
+        )
+    };
+    let gateway = Gateway::config(&config(5));
+    let mut client = gateway.client();
+    let begin = std::time::Instant::now();
+    for _ in 0..100 {
+        let answer = client.exchange("GET / HTTP/1.1\r\nHost: h\r\nCache-Control: no-cache\r\n\r\n");
+        assert_eq!(answer.status, 200);
+    }
+    let seconds = begin.elapsed().as_secs() as usize + 2;
+    let calls = origin.calls();
+    assert!(calls > 1 && calls <= 1 + 5 * seconds, "{calls} calls in less than {seconds} seconds");
+    gateway.folder.replace("gatewright.yaml", config(0));
+    eventually("nobody is heard", || {
+        let calls = origin.calls();
+        gateway.get_with("/", "Cache-Control: no-cache\r\n").is_hit() && origin.calls() == calls && {
+            std::thread::sleep(Duration::from_millis(1100));
+            gateway.get_with("/", "Cache-Control: max-age=0\r\n").is_hit()
+        }
+    });
+}
+
+#[test]
 fn an_upstream_that_is_taken_offline_is_not_asked() {
     let origin = Origin::start(|call: &mut Call| match call.seen.target().as_str() {
         "/must" => call.ok("Cache-Control: max-age=1, must-revalidate\r\nETag: \"a\"\r\n", "must"),
@@ -157,6 +186,22 @@ fn fields_for_all_caches_count_though_connection_lists_them() {
 }
 
 #[test]
+fn a_change_by_a_route_without_a_cache_counts_too() {
+    let origin = numbered("Cache-Control: max-age=60\r\n");
+    let gateway = Gateway::config(&format!(
+        "routes:\n  - {{ path: /a, methods: [GET], upstream: u }}\n  \
+         - {{ path: /a, methods: [PUT, GET], host: other.test, upstream: u, cache: false }}\n  \
+         - {{ path: /a, methods: [PUT], upstream: u, cache: false }}\nupstreams:\n  u: {{ endpoints: ['{}'] }}\n",
+        origin.url()
+    ));
+    gateway.get("/a");
+    assert!(gateway.get("/a").is_hit());
+    let change = gateway.send("PUT", "/a", "", "x");
+    assert_eq!((change.text(), change.cache()), ("answer 2".into(), String::new()));
+    assert_eq!(gateway.get("/a").text(), "answer 3");
+}
+
+#[test]
 fn an_answer_that_broke_off_is_not_stored() {
     let count = AtomicUsize::new(0);
     let origin = Origin::start(move |call| {
@@ -187,11 +232,13 @@ fn what_is_stored_survives_a_restart_and_a_crash() {
     gateway.get("/restart");
     assert_eq!(gateway.stop(), Some(0));
     gateway.restart();
+    gateway.await_cache();
     assert!(gateway.get("/restart").is_hit(), "after a restart");
     gateway.get("/crash");
     std::thread::sleep(std::time::Duration::from_millis(1500));
     gateway.crash();
     gateway.restart();
+    gateway.await_cache();
     for path in ["/restart", "/crash"] {
         let answer = gateway.get(path);
         assert!(answer.is_hit(), "{path} after a crash: {}", answer.cache());

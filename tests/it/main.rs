@@ -24,6 +24,8 @@ mod upstreams;
 // what stands around it
 mod browser;
 mod cache;
+mod cache_crash;
+mod cache_disk;
 mod cache_keys;
 mod cache_tests;
 mod collapse;

@@ -142,6 +142,7 @@ fn an_acknowledged_purge_in_every_scope_survives_a_crash() {
         assert!(said.contains("purged"), "{said}");
         gateway.crash();
         gateway.restart();
+        gateway.await_cache();
         assert_eq!(gone(&gateway), expected, "after a crash: {scope:?}");
     }
     let counts = &stats(&gateway)["purges"];
@@ -170,6 +171,7 @@ fn a_purge_in_every_scope_holds_at_once_and_after_a_restart() {
     purge(&gateway, scope, &[]).fine();
     assert_eq!(gateway.stop(), Some(0));
     gateway.restart();
+    gateway.await_cache();
     assert_eq!(gone(&gateway), *expected, "after a restart: {scope:?}");
 }
 
@@ -186,6 +188,7 @@ fn a_soft_purge_asks_the_upstream_whether_it_has_changed_also_after_a_crash() {
     }
     gateway.crash();
     gateway.restart();
+    gateway.await_cache();
     let shown = command(&gateway, &["cache", "show", "/v1/pets/8"]).fine().stdout;
     assert!(shown.contains("is validated before it is served: stale for"), "{shown}");
     for target in TARGETS {
@@ -299,6 +302,7 @@ fn purge_is_for_the_consumers_that_are_named_and_goes_to_no_upstream() {
     send("/v1/pets/7", &deploy);
     gateway.crash();
     gateway.restart();
+    gateway.await_cache();
     assert_eq!(gone(&gateway), ["/v1/pets/7"], "after a crash");
 }
 
@@ -369,6 +373,7 @@ fn stored_answers_are_listed_from_both_tiers_to_who_has_the_token() {
     gateway.admin_get("/cache/entry?url=/v1/pets").problem(401, "credentials-missing");
     gateway.stop();
     gateway.restart();
+    gateway.await_cache();
     gateway.get("/v1/pets/7");
     gateway.get("/v1/new?key=hidden");
     let list = |words: &[&str]| command(&gateway, &[&["cache", "list"], words].concat()).fine();
@@ -459,6 +464,7 @@ fn an_answer_of_an_operation_that_is_no_more_is_not_used_and_the_verdict_says_so
     assert_eq!(gateway.stop(), Some(0));
     gateway.folder.write("users.yaml", USERS.replace("getUser", "readUser"));
     gateway.restart();
+    gateway.await_cache();
     let shown = command(&gateway, &["cache", "show", "/users/7"]).fine().stdout;
     assert!(shown.contains("leads to `readUser` of `users` now"), "{shown}");
     assert_eq!(gone(&gateway), ["/users/7", "/users/8"]);

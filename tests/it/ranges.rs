@@ -80,6 +80,7 @@ fn ranges_are_stored_and_only_what_is_missing_is_asked_for() {
     assert!(gateway.get("/").is_hit());
     assert_eq!(gateway.stop(), Some(0));
     gateway.restart();
+    gateway.await_cache();
     assert!(gateway.get("/").is_hit());
     assert!(range(&gateway, "5000-5009", 5000, 5010).starts_with("hit"));
     assert_eq!(origin.calls(), 4);

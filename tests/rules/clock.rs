@@ -278,6 +278,7 @@ fn options(with: &Fields) -> RouteCacheOptions {
         let ms = || value.parse::<u64>().unwrap() * 1000;
         match name.as_str() {
             "heuristic" => options.heuristic = true,
+            "ttl" => options.ttl_ms = Some(ms()),
             "default_ttl" => options.default_ttl_ms = Some(ms()),
             "grace" => options.grace_ms = ms(),
             "reload_interval" => options.busting_floor_ms = ms(),

@@ -54,11 +54,16 @@ impl Store for Sled {
         self.db.flush().map(drop).map_err(|e| error(&e))
     }
 
-    /// Its own `size_on_disk` walks all blobs; one look at the log's file is enough, and tells when the
-    /// folder was taken away.
+    /// Its own `size_on_disk` walks all blobs; a look at its few files is enough, and tells when the folder
+    /// was taken away.
     fn stats(&self) -> Result<StoreStats, StoreError> {
         let io = |e: std::io::Error| StoreError(format!("the index is gone: {e}"));
-        let bytes = std::fs::metadata(self.dir.join("db")).map_err(io)?.len();
+        let mut bytes = std::fs::metadata(self.dir.join("db")).map_err(io)?.len();
+        for file in std::fs::read_dir(&self.dir).map_err(io)? {
+            let file = file.map_err(io)?;
+            let other = file.file_name() != "db" && file.file_type().is_ok_and(|kind| kind.is_file());
+            bytes += if other { file.metadata().map_or(0, |metadata| metadata.len()) } else { 0 };
+        }
         let blobs = std::fs::read_dir(self.dir.join("blobs")).map(|files| files.count() as u64).unwrap_or(0);
         Ok(StoreStats { bytes, blobs })
     }

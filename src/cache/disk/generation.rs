@@ -5,11 +5,11 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read, Write},
+    io::{BufReader, Read, Write},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
 };
 
@@ -17,10 +17,12 @@ use super::{
     bodies::{self, Bodies},
     filter::Filter,
     record,
+    shares::{self, NAME, Name, Shares},
 };
 use crate::cache::{
     entry::Stored,
     key::Key,
+    share::SLOTS,
     store::{Record, Store, StoreError, StoreStats},
     vary::Vary,
 };
@@ -30,9 +32,6 @@ pub type Opener = Arc<dyn Fn(&Path) -> Result<Box<dyn Store>, StoreError> + Send
 
 /// Place, id and variant of a record.
 pub type DiskKey = [u8; 32];
-
-/// Bytes of a name in the generation's list: place and id.
-const NAME: usize = 24;
 
 /// Where the counts stand in the index: too short to be a record's key.
 const COUNTS: &[u8] = b"c";
@@ -47,10 +46,17 @@ pub struct Generation {
     pub bodies: Bodies,
     store: Box<dyn Store>,
     filter: Filter,
-    /// The list of names for the filter, and those that are not written yet.
-    names: Mutex<(File, Vec<u8>)>,
+    /// The list of names for the filter.
+    names: Mutex<File>,
+    names_unsynced: AtomicBool,
     seed: u64,
+    /// Body files that no record refers to any more, but after a crash before the next flush one would.
+    outdated: Mutex<Vec<u64>>,
+    shares: Mutex<Shares>,
+    /// Bytes of body files.
     body_bytes: AtomicU64,
+    /// Bytes of records, their keys included.
+    record_bytes: AtomicU64,
     entries: AtomicU64,
     index_bytes: AtomicU64,
     name_bytes: AtomicU64,
@@ -66,29 +72,37 @@ impl Generation {
         let io = |e: std::io::Error| StoreError(format!("`{}`: {e}", dir.display()));
         fs::create_dir_all(dir.join("bodies")).map_err(io)?;
         let store = opener(&dir.join("index"))?;
-        let mut list =
+        let list =
             OpenOptions::new().read(true).append(true).create(true).open(dir.join("names")).map_err(io)?;
         // Each record has two names: its place's and its own.
         let filter = Filter::new(names * 2);
-        let mut known = Vec::new();
-        list.read_to_end(&mut known).map_err(io)?;
-        for name in known.chunks_exact(NAME) {
-            insert_name(&filter, name);
+        let mut shares = Shares::default();
+        let mut known = 0;
+        let mut lines = BufReader::with_capacity(256 * 1024, &list);
+        let mut name = [0; NAME];
+        while next_name(&mut lines, &mut name).map_err(io)? {
+            insert_name(&filter, &name);
+            shares.note(&name);
+            known += NAME as u64;
         }
         // A torn last name would shift all that follow.
-        list.set_len((known.len() - known.len() % NAME) as u64).map_err(io)?;
+        list.set_len(known).map_err(io)?;
         let generation = Self {
             number,
             dir: dir.to_owned(),
             bodies: Bodies::new(dir.join("bodies"), seed),
             store,
             filter,
-            names: Mutex::new((list, Vec::new())),
+            names: Mutex::new(list),
+            names_unsynced: AtomicBool::new(false),
             seed,
+            outdated: Mutex::default(),
+            shares: Mutex::new(shares),
             body_bytes: AtomicU64::new(0),
+            record_bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             index_bytes: AtomicU64::new(0),
-            name_bytes: AtomicU64::new(known.len() as u64),
+            name_bytes: AtomicU64::new(known),
         };
         generation.read_counts()?;
         generation.measure()?;
@@ -120,30 +134,65 @@ impl Generation {
         Ok((named.collect(), full))
     }
 
-    /// Puts a record. The body file of the one it replaces goes, unless both name the same.
-    pub fn put(&self, key: &DiskKey, value: &[u8]) -> Result<(), StoreError> {
-        let name: &[u8; NAME] = key.first_chunk().expect("invariant: a key is longer than its name");
-        // A name whose bits were all there needs no line: those that set them have theirs.
-        if insert_name(&self.filter, name) {
-            self.names.lock().unwrap_or_else(PoisonError::into_inner).1.extend_from_slice(name);
-            self.name_bytes.fetch_add(NAME as u64, Ordering::Relaxed);
+    /// Makes names known before something is put under them, for this process and, whenever it ends, for the
+    /// next: a record without a name would be overlooked by removals and could come to light later. Whoever
+    /// makes a place invalid from now on finds it; whoever did so before is seen by a look at the epochs.
+    pub fn announce<'a>(&self, keys: impl Iterator<Item = &'a DiskKey>) -> Result<(), StoreError> {
+        let mut lines = Vec::new();
+        for name in keys.map(name_of) {
+            // A name whose bits were all there needs no line: those that set them have theirs.
+            if insert_name(&self.filter, name) {
+                lines.extend_from_slice(name);
+            }
         }
-        let old = self.store.put(key, value)?;
-        let new_file = self.file_of(value);
-        if let Some((_, len)) = new_file {
-            self.body_bytes.fetch_add(bodies::size_on_disk(len), Ordering::Relaxed);
-        }
-        match old {
-            Some(old) => self.release(&old, new_file.map(|(name, _)| name)),
-            None => drop(self.entries.fetch_add(1, Ordering::Relaxed)),
+        fence(Ordering::SeqCst);
+        if !lines.is_empty() {
+            let mut names = lock(&self.names);
+            names.write_all(&lines).map_err(|e| unlisted(&e))?;
+            self.names_unsynced.store(true, Ordering::Relaxed);
+            self.name_bytes.fetch_add(lines.len() as u64, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Puts a record under a name that was announced. The body file of the one it replaces goes with the next
+    /// flush, unless both name the same.
+    pub fn put(&self, key: &DiskKey, value: &[u8]) -> Result<(), StoreError> {
+        let name = name_of(key);
+        let old = self.store.put(key, value)?;
+        let file = self.file_of(value);
+        let body = file.map_or(0, |(_, len)| bodies::size_on_disk(len));
+        let record = (key.len() + value.len()) as u64;
+        self.body_bytes.fetch_add(body, Ordering::Relaxed);
+        self.record_bytes.fetch_add(record, Ordering::Relaxed);
+        self.shares().change(name, record + body, 0);
+        match old {
+            Some(old) => self.release(key, &old, file.map(|(name, _)| name)),
+            None => {
+                self.entries.fetch_add(1, Ordering::Relaxed);
+                self.shares().note(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a caller's own oldest answers are until those of the caller of `newest` take at most
+    /// `limit` bytes; how many went.
+    pub fn keep_within(&self, newest: &DiskKey, limit: u64) -> Result<u64, StoreError> {
+        let mut count = 0;
+        loop {
+            let surplus = self.shares().surplus(name_of(newest), limit);
+            let Some(oldest) = surplus else { return Ok(count) };
+            for (key, _) in self.store.get(&oldest, SWEEP)? {
+                count += u64::from(self.remove(&key)?);
+            }
+        }
     }
 
     /// Removes a record and its body file; whether there was one.
     pub fn remove(&self, key: &[u8]) -> Result<bool, StoreError> {
         let Some(old) = self.store.remove(key)? else { return Ok(false) };
-        self.release(&old, None);
+        self.release(key, &old, None);
         subtract(&self.entries, 1);
         Ok(true)
     }
@@ -167,15 +216,18 @@ impl Generation {
 
     /// What was put and removed so far survives the process.
     pub fn flush(&self) -> Result<StoreStats, StoreError> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let (file, pending) = &mut *names;
-        // Before the index: a record whose name is missing would not be found.
-        file.write_all(pending).map_err(|e| StoreError(format!("the list of names: {e}")))?;
-        pending.clear();
-        drop(names);
-        let counts = [self.body_bytes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed)];
-        self.store.put(COUNTS, &counts.map(u64::to_le_bytes).concat())?;
+        // Before the index, which must not outlive them when the machine goes down.
+        if self.names_unsynced.swap(false, Ordering::Relaxed) {
+            lock(&self.names).sync_data().map_err(|e| unlisted(&e))?;
+        }
+        let counts = [&self.body_bytes, &self.entries, &self.record_bytes];
+        let counts = counts.map(|count| count.load(Ordering::Relaxed).to_le_bytes());
+        self.store.put(COUNTS, &counts.concat())?;
+        for (key, value) in self.shares().unsaved() {
+            self.store.put(&key, &value)?;
+        }
         self.store.flush()?;
+        std::mem::take(&mut *lock(&self.outdated)).into_iter().for_each(|name| self.bodies.remove(name));
         self.measure()
     }
 
@@ -184,6 +236,12 @@ impl Generation {
     pub fn bytes(&self) -> u64 {
         let counts = [&self.body_bytes, &self.index_bytes, &self.name_bytes];
         counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes of the answers themselves: records and bodies.
+    #[must_use]
+    pub fn content(&self) -> u64 {
+        self.body_bytes.load(Ordering::Relaxed) + self.record_bytes.load(Ordering::Relaxed)
     }
 
     #[must_use]
@@ -198,11 +256,15 @@ impl Generation {
     }
 
     fn read_counts(&self) -> Result<(), StoreError> {
+        for (key, value) in self.store.get(shares::PREFIX, SLOTS)? {
+            self.shares().load(&key, &value);
+        }
         let records = self.store.get(COUNTS, 1)?;
         let Some((_, value)) = records.iter().find(|(key, _)| key == COUNTS) else { return Ok(()) };
-        if let Some(([bytes, entries], [])) = value.as_chunks::<8>().0.split_first_chunk::<2>() {
-            self.body_bytes.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+        if let ([bodies, entries, records], []) = value.as_chunks::<8>() {
+            self.body_bytes.store(u64::from_le_bytes(*bodies), Ordering::Relaxed);
             self.entries.store(u64::from_le_bytes(*entries), Ordering::Relaxed);
+            self.record_bytes.store(u64::from_le_bytes(*records), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -215,14 +277,34 @@ impl Generation {
         }
     }
 
-    /// Takes the body file of a record that is no longer there.
-    fn release(&self, old: &[u8], kept: Option<u64>) {
-        let Some((name, len)) = self.file_of(old) else { return };
-        subtract(&self.body_bytes, bodies::size_on_disk(len));
-        if kept != Some(name) {
-            self.bodies.remove(name);
+    /// Takes the body file of a record that is no longer there, and its bytes from the counts.
+    fn release(&self, key: &[u8], old: &[u8], kept: Option<u64>) {
+        let record = (key.len() + old.len()) as u64;
+        subtract(&self.record_bytes, record);
+        let file = self.file_of(old);
+        let body = file.map_or(0, |(_, len)| bodies::size_on_disk(len));
+        subtract(&self.body_bytes, body);
+        if let Some((name, _)) = file
+            && kept != Some(name)
+        {
+            lock(&self.outdated).push(name);
+        }
+        if let Some(name) = key.first_chunk() {
+            self.shares().change(name, 0, record + body);
         }
     }
+
+    fn shares(&self) -> MutexGuard<'_, Shares> {
+        lock(&self.shares)
+    }
+}
+
+fn unlisted(error: &std::io::Error) -> StoreError {
+    StoreError(format!("the list of names: {error}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The key of a record.
@@ -248,6 +330,20 @@ pub fn prefix(key: &Key) -> [u8; NAME] {
     bytes[..8].copy_from_slice(&key.place.to_be_bytes());
     bytes[8..].copy_from_slice(&key.id.to_be_bytes());
     bytes
+}
+
+/// The part of a record's key that its variants have in common.
+fn name_of(key: &DiskKey) -> &Name {
+    key.first_chunk().expect("invariant: a key is longer than its name")
+}
+
+/// Reads a whole name; false at the end.
+fn next_name(lines: &mut impl Read, name: &mut Name) -> std::io::Result<bool> {
+    match lines.read_exact(name) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Adds place and id to a filter; false when that changed nothing.

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering, fence},
         mpsc,
     },
     time::Duration,
@@ -37,12 +37,14 @@ pub mod engine;
 pub mod filter;
 pub mod generation;
 mod listing;
+mod mending;
 pub mod meta;
 mod placing;
 pub mod queue;
 mod reader;
 pub mod record;
 mod recovery;
+mod shares;
 mod stream;
 mod sweep;
 mod writer;
@@ -145,6 +147,8 @@ pub(crate) struct Shared {
     seed: u64,
     /// Bytes of one generation.
     generation_bytes: u64,
+    /// Bytes of one generation that what is stored for one caller alone may take.
+    share_bytes: u64,
     live: ArcSwap<Live>,
     /// The number of the current generation, or zero.
     current: AtomicU64,
@@ -163,8 +167,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Takes the folder and begins to open what is in it. Nothing comes back when another instance uses
-    /// the folder or it cannot be written: the diagnostics hold the error.
+    /// Takes the folder and begins to open what is in it. Nothing comes back when another instance uses the
+    /// folder: the diagnostics hold the error. A folder that cannot be written is tried again and again.
     pub fn open(
         dir: &Path,
         config: &CacheConfig,
@@ -182,15 +186,16 @@ impl Disk {
         stats: &Arc<CacheStats>,
         opener: Opener,
     ) -> (Option<Self>, Vec<Diagnostic>) {
-        let (lock, meta, mut diagnostics) = match prepare(dir) {
+        let (folder, mut diagnostics) = match prepare(dir) {
             Ok(prepared) => prepared,
             Err(diagnostic) => return (None, vec![*diagnostic]),
         };
-        epochs.advance(meta.opened << MOMENTS_BITS);
+        epochs.advance(folder.meta.opened << MOMENTS_BITS);
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
-            seed: meta.seed,
+            seed: folder.meta.seed,
             generation_bytes: (config.disk_bytes / 2).max(1),
+            share_bytes: config.disk_bytes / 200 * u64::from(config.caller_percent.min(100)),
             live: ArcSwap::default(),
             current: AtomicU64::new(0),
             queue: Queue::default(),
@@ -198,10 +203,10 @@ impl Disk {
             stats: Arc::clone(stats),
             opener,
         });
-        let bookmark = meta.bookmark.clone();
+        let bookmark = folder.meta.bookmark.clone();
         let (opened, ready) = mpsc::channel();
         let threads =
-            writer::start(Arc::clone(&shared), lock, meta, opened).and_then(|()| Readers::start(&shared));
+            writer::start(Arc::clone(&shared), folder, opened).and_then(|()| Readers::start(&shared));
         let readers = match threads {
             Ok(readers) => Arc::new(readers),
             Err(error) => {
@@ -277,6 +282,12 @@ impl Disk {
         taken
     }
 
+    /// Responses that wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.shared.queue.waiting()
+    }
+
     /// Removes one response, or its whole place where that cannot be queued.
     pub fn remove_entry(&self, key: &Key, vary: &Vary) {
         let open = self.generation() != 0;
@@ -289,6 +300,8 @@ impl Disk {
     /// Removes all of a place. The future says whether that became durable in time; there is none when
     /// the disk has nothing there.
     pub fn remove_place(&self, place: u64) -> Option<impl Future<Output = bool> + Send + use<>> {
+        // After its epoch, and before a look at what was announced: the writer does both the other way round.
+        fence(Ordering::SeqCst);
         let live = self.shared.live.load();
         let possible =
             live.generations.is_empty() || live.generations.iter().any(|g| g.may_hold_place(place));
@@ -354,38 +367,48 @@ async fn acknowledged(wait: oneshot::Receiver<Vec<DiskKey>>, limit: Duration) ->
     tokio::time::timeout(limit, wait).await.ok()?.ok()
 }
 
+/// The folder as the start found it.
+struct Folder {
+    lock: Option<Lock>,
+    meta: Meta,
+    /// Why it cannot be used as it is; it is tried again.
+    problem: Option<String>,
+}
+
 /// Makes and locks the folder and reads its small file; what another format or damage left is given up.
-fn prepare(dir: &Path) -> Result<(Lock, Meta, Vec<Diagnostic>), Box<Diagnostic>> {
-    let no = |what: &str, error: std::io::Error| Box::new(unavailable(dir, &format!("{what}: {error}")));
-    make_folder(dir).map_err(|e| no("it cannot be made", e))?;
-    let lock = Lock::take(dir).map_err(|unlocked| match unlocked {
-        Unlocked::Io(error) => no("it cannot be locked", error),
-        Unlocked::Taken(owner) => {
-            let who =
-                if owner.is_empty() { "another process".to_owned() } else { format!("process {owner}") };
-            Box::new(
-                Diagnostic::error(codes::CACHE_IN_USE, "the cache folder is used by another instance")
-                    .file(dir.display().to_string())
-                    .label(format!("locked by {who}"))
-                    .help("stop the other instance, or give this one a folder of its own with `--state DIR`"),
-            )
-        }
-    })?;
-    let mut diagnostics = Vec::new();
-    let mut meta = match Meta::read(dir) {
-        Ok(meta) => meta,
-        Err(Unread::Io(error)) => return Err(no("it cannot be read", error)),
-        Err(unread) => {
+fn prepare(dir: &Path) -> Result<(Folder, Vec<Diagnostic>), Box<Diagnostic>> {
+    let (mut lock, mut problem, mut diagnostics) = (None, None, Vec::new());
+    match make_folder(dir).map_err(Unlocked::Io).and_then(|()| Lock::take(dir)) {
+        Ok(taken) => lock = Some(taken),
+        Err(Unlocked::Io(error)) => problem = Some(format!("it cannot be made or locked: {error}")),
+        Err(Unlocked::Taken(owner)) => return Err(Box::new(in_use(dir, &owner))),
+    }
+    let mut meta = Meta { seed: super::random_seed(), opened: 0, rules: Vec::new(), bookmark: None };
+    match Meta::read(dir) {
+        Ok(known) => meta = known,
+        Err(Unread::Io(error)) => problem = problem.or(Some(format!("it cannot be read: {error}"))),
+        Err(unread) if problem.is_none() => {
             if let Unread::Unusable(why) = unread {
                 diagnostics.push(damaged(dir, &why));
             }
             recovery::trash_generations(dir);
-            Meta { seed: super::random_seed(), opened: 0, rules: Vec::new(), bookmark: None }
         }
-    };
+        Err(_) => {}
+    }
     meta.opened += 1;
-    meta.write(dir).map_err(|e| no("it cannot be written", e))?;
-    Ok((lock, meta, diagnostics))
+    if problem.is_none() {
+        problem = meta.write(dir).err().map(|error| format!("it cannot be written: {error}"));
+    }
+    diagnostics.extend(problem.iter().map(|why| unavailable(dir, why)));
+    Ok((Folder { lock, meta, problem }, diagnostics))
+}
+
+fn in_use(dir: &Path, owner: &str) -> Diagnostic {
+    let who = if owner.is_empty() { "another process".to_owned() } else { format!("process {owner}") };
+    Diagnostic::error(codes::CACHE_IN_USE, "the cache folder is used by another instance")
+        .file(dir.display().to_string())
+        .label(format!("locked by {who}"))
+        .help("stop the other instance, or give this one a folder of its own with `--state DIR`")
 }
 
 /// Makes the folder for its owner alone: what is stored was meant for callers who showed a credential.
@@ -394,10 +417,13 @@ fn make_folder(dir: &Path) -> std::io::Result<()> {
 }
 
 fn unavailable(dir: &Path, why: &str) -> Diagnostic {
-    Diagnostic::error(codes::CACHE_UNAVAILABLE, "the cache folder cannot be used")
-        .file(dir.display().to_string())
-        .label(why)
-        .help("make the folder writable for this user, or choose another with `--state DIR`")
+    Diagnostic::warning(
+        codes::CACHE_UNAVAILABLE,
+        "the cache folder cannot be used; answers are kept in memory",
+    )
+    .file(dir.display().to_string())
+    .label(why)
+    .help("make the folder writable for this user: it is tried again while requests are served")
 }
 
 fn damaged(dir: &Path, why: &str) -> Diagnostic {

@@ -1,6 +1,6 @@
 //! How the writer lays one response down: in the index whole, or its body in a file beside it.
 
-use std::{io, time::Instant};
+use std::{io, sync::atomic::Ordering, time::Instant};
 
 use super::{
     generation::{self, DiskKey, disk_key},
@@ -120,6 +120,8 @@ impl Writer {
 
     fn put(&mut self, key: &DiskKey, record: &[u8]) -> Result<(), StoreError> {
         self.generations[0].put(key, record)?;
+        let gone = self.generations[0].keep_within(key, self.shared.share_bytes)?;
+        self.shared.stats.share_evictions.fetch_add(gone, Ordering::Relaxed);
         self.dirty_since.get_or_insert_with(Instant::now);
         Ok(())
     }

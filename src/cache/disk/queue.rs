@@ -147,6 +147,11 @@ impl Queue {
         }
     }
 
+    /// Writes that wait.
+    pub fn waiting(&self) -> u64 {
+        self.state().writes.len() as u64
+    }
+
     /// Tells the writer that a reader met an error.
     pub fn fail(&self, error: String) {
         self.state().failed = Some(error);

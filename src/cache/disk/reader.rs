@@ -22,7 +22,6 @@ use super::{
     record::{self, Decoded},
 };
 use crate::cache::{
-    CacheStats,
     entry::{Entry, MAX_VARIANTS},
     key::Key,
     purge::{self, Facts, Fate},
@@ -129,7 +128,7 @@ fn run(shared: &Shared, job: Job) {
         Job::Blocks { open, first, count, reply } => {
             let content = Bodies::read(shared.seed, &open.file, open.name, open.len, first, count);
             if content.is_err() {
-                CacheStats::add(&shared.stats.disk_corrupt);
+                shared.stats.disk_damaged();
             }
             let _ = reply.send(content);
             Ok(())
@@ -176,7 +175,7 @@ fn find(shared: &Shared, key: &Key, since: u64) -> Result<Vec<Entry>, StoreError
             }
             seen.push(name);
             let Some(mut decoded) = record::decode(&value, generation.number, shared.seed) else {
-                CacheStats::add(&shared.stats.disk_corrupt);
+                shared.stats.disk_damaged();
                 shared.queue.write(Write::Remove(disk_key));
                 continue;
             };
@@ -227,7 +226,7 @@ fn open(shared: &Shared, wanted: BodyFile, whole: u64) -> Result<Opened, Late> {
     let generation = live.generations.iter().find(|g| g.number == wanted.generation).ok_or(Late::Gone)?;
     let BodyFile { name, len, .. } = wanted;
     let damaged = |_| {
-        CacheStats::add(&shared.stats.disk_corrupt);
+        shared.stats.disk_damaged();
         Late::Damaged
     };
     let file = generation.bodies.open(name).map_err(damaged)?;

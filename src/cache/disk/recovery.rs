@@ -4,7 +4,7 @@
 //! time limit, and one that does not open is moved aside.
 
 use std::{
-    fs,
+    fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -23,6 +23,9 @@ const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long an index that is still locked by a handle on its way out is waited for.
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
+
+/// Bytes that must fit for a closed tier to be opened again: a segment of the index.
+const PROBE_BYTES: usize = 512 * 1024;
 
 /// Bytes of a record, about, for the size of the filter.
 const EXPECTED_RECORD: u64 = 2048;
@@ -99,20 +102,32 @@ pub fn drop_apart(generations: Vec<Arc<Generation>>) -> mpsc::Receiver<()> {
     wait
 }
 
-/// Moves a generation aside at once and deletes it in the background.
-pub fn trash(dir: &Path, number: u64) {
+/// Whether the folder can be written: a disk that is full or read-only is no fault of what is on it.
+pub fn probe(dir: &Path) -> io::Result<()> {
+    let path = dir.join("probe");
+    let outcome = fs::write(&path, vec![0; PROBE_BYTES]);
+    let _ = fs::remove_file(&path);
+    outcome
+}
+
+/// Moves a generation aside at once and deletes it in the background; whether it is no longer there.
+pub fn trash(dir: &Path, number: u64) -> bool {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let from = generation_dir(dir, number);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let aside = dir.join(format!("trash-{number:016x}-{}-{count}", std::process::id()));
-    if fs::rename(&from, &aside).is_ok() {
-        delete(vec![aside]);
+    match fs::rename(&from, &aside) {
+        Ok(()) => delete(vec![aside]),
+        Err(error) => return error.kind() == io::ErrorKind::NotFound,
     }
+    true
 }
 
 /// Gives up all generations of a folder.
 pub fn trash_generations(dir: &Path) {
-    generations(dir).into_iter().for_each(|number| trash(dir, number));
+    for number in generations(dir) {
+        trash(dir, number);
+    }
 }
 
 /// Deletes what a process before this one had moved aside.

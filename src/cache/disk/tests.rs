@@ -20,8 +20,11 @@ use crate::cache::{
     Cache, CacheReport, Inner, Lookup, Miss, Purge, Scope, memory,
     purge::Fate,
     store::{Record, Store, StoreError, StoreStats},
-    tests::{Ask, NOW, body, fill, map, said},
+    tests::{Ask, body, fill, map, said},
 };
+
+mod accounting;
+mod crash;
 
 const FRESH: (&str, &str) = ("cache-control", "max-age=600");
 
@@ -253,15 +256,23 @@ fn a_second_instance_is_refused_with_a_clear_error() {
     close(open(dir.path()));
 }
 
-#[test]
-fn a_folder_that_cannot_be_had_is_an_error_and_memory_works() {
+#[tokio::test]
+async fn a_folder_that_cannot_be_had_is_said_and_memory_works() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "x").unwrap();
     let (cache, diagnostics) = Cache::open(&config(&file.join("cache")));
     assert_eq!(diagnostics[0].code, codes::CACHE_UNAVAILABLE);
-    assert!(diagnostics[0].is_error());
+    assert!(!diagnostics[0].is_error(), "the gateway starts");
     assert_eq!(fill(&cache, &Ask::get("/x"), 200, &[FRESH], b"x"), Ok(true));
+    assert!(cache.stats().disk_problem.contains("cannot be made"));
+    // It is taken as soon as it can be had.
+    fs::remove_file(&file).unwrap();
+    until(&cache, |stats| stats.disk_ok).await;
+    fill(&cache, &Ask::get("/y"), 200, &[FRESH], b"y").unwrap();
+    until(&cache, |stats| stats.disk_entries == 1).await;
+    close(cache);
+    assert_eq!(stored(&open(&file.join("cache")), "/y").await.unwrap().0, "y");
 }
 
 /// Fills a store of small and large bodies and gives its folder.
@@ -465,13 +476,14 @@ fn faulty(dir: &Path) -> (Cache, Arc<Faults>) {
     let disk = disk.unwrap();
     let inner = Inner {
         seed: disk.seed(),
-        memory: memory::Memory::new(1 << 20, Arc::clone(&stats)),
+        memory: memory::Memory::new(1 << 20, 50, Arc::clone(&stats)),
         disk: Some(disk),
         epochs,
         stats,
         max_object_bytes: 1 << 20,
         budget: AtomicU64::new(1 << 30),
         flights: Arc::default(),
+        reloads: crate::cache::reloads::Reloads::default(),
         has_parts: AtomicBool::new(false),
         outbox: OnceLock::new(),
     };
@@ -489,7 +501,7 @@ async fn a_write_error_closes_the_tier_for_a_while_and_it_recovers() {
     assert!(cache.stats().disk_problem.contains("no space left"));
     // Traffic goes on, and what lies only on disk is a miss that says so.
     assert_eq!(stored(&cache, "/a").await.unwrap().0, "a");
-    assert!(matches!(cache.lookup(&Ask::get("/z").request()).await, Lookup::Miss(Miss::Disk)));
+    assert!(matches!(cache.lookup(&Ask::get("/z").request()).await, Lookup::Miss(Miss::DiskClosed)));
     faults.fail_writes.store(false, Ordering::Relaxed);
     until(&cache, |stats| stats.disk_ok).await;
     assert!(faults.opened.load(Ordering::Relaxed) > 1);
@@ -536,84 +548,6 @@ async fn a_slow_or_panicking_index_is_a_miss_within_the_deadline() {
     faults.panic_reads.store(false, Ordering::Relaxed);
     until(&cache, |stats| stats.disk_ok).await;
     assert_eq!(stored(&cache, "/a").await.unwrap().0, "a");
-}
-
-/// The folder that the child of [`a_killed_process_loses_at_most_its_last_second`] writes to.
-const CHILD_DIR: &str = "GATEWRIGHT_TEST_CACHE_DIR";
-
-/// Not a test of its own: the process that is killed.
-#[tokio::test]
-#[ignore = "run by the test that kills it"]
-async fn child_that_writes_until_it_is_killed() {
-    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
-    let cache = open(Path::new(&dir));
-    let first = NOW + cache.stats().disk_entries * 1_000_000;
-    for i in first.. {
-        let path = format!("/{i}");
-        let size = [100, 3_000, 6_000, 90_000][i as usize % 4];
-        fill(&cache, &Ask::get(&path), 200, &[FRESH], &content(&path, size)).unwrap();
-        if i % 7 == 0 {
-            let put = Ask::get(&format!("/{}", i - 3)).method(Method::PUT);
-            cache.invalidate(&put.request(), StatusCode::OK, &map(&[])).await;
-            // The parent reads what was acknowledged.
-            fs::write(Path::new(&dir).join(format!("gone-{}", i - 3)), "").unwrap();
-        }
-        fs::write(Path::new(&dir).join("last"), format!("{first} {i} {}", crate::exchange::now_ms()))
-            .unwrap();
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-#[tokio::test]
-async fn a_killed_process_loses_at_most_its_last_second() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut kept = 0;
-    let all = rounds(20, 200);
-    for round in 0..all {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "cache::disk::tests::child_that_writes_until_it_is_killed"])
-            .env(CHILD_DIR, dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let started = Instant::now();
-        let last = dir.path().join("last");
-        let _ = fs::remove_file(&last);
-        while !last.exists() {
-            assert!(started.elapsed() < Duration::from_secs(20) && child.try_wait().unwrap().is_none());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(150 + 97 * (round as u64 % 8))).await;
-        child.kill().unwrap(); // SIGKILL
-        child.wait().unwrap();
-        kept += check_after_kill(dir.path(), &fs::read_to_string(&last).unwrap_or_default()).await;
-    }
-    assert!(kept > 5 * all, "{kept}");
-}
-
-/// Opens the store of a killed process: no failed start, no wrong byte, nothing acknowledged undone.
-async fn check_after_kill(dir: &Path, last: &str) -> usize {
-    let cache = open(dir);
-    let mut numbers = last.split(' ').map(|n| n.parse::<u64>().unwrap_or(0));
-    let (first, end) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let mut kept = 0;
-    for i in first..end {
-        let path = format!("/{i}");
-        if let Some((body, _)) = stored(&cache, &path).await {
-            let size = [100, 3_000, 6_000, 90_000][i as usize % 4];
-            assert_eq!(body, content(&path, size), "{path}");
-            assert!(!dir.join(format!("gone-{i}")).exists(), "{path} was invalidated");
-            kept += 1;
-        }
-    }
-    close(cache);
-    for file in fs::read_dir(dir).unwrap().flatten() {
-        if file.file_name().to_string_lossy().starts_with("gone-") {
-            fs::remove_file(file.path()).unwrap();
-        }
-    }
-    kept
 }
 
 #[tokio::test]

@@ -12,8 +12,9 @@ use std::{
 };
 
 use super::{
-    Live, Lock, Meta, Shared, damaged,
-    generation::{DiskKey, Generation},
+    Folder, Live, Lock, Meta, Shared, damaged,
+    generation::{DiskKey, Generation, disk_key},
+    mending::Closed,
     queue::{MAX_ORDERS, Order, Work, Write},
     recovery,
     sweep::Sweep,
@@ -28,26 +29,18 @@ use crate::{
 };
 
 /// What a crash may lose. sled's own default is 500 ms.
-const FLUSH_EVERY: Duration = Duration::from_millis(250);
-
-/// The pause before the tier is opened again, doubled with each failure in a row.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
 /// How often the writer looks up without work.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Starts the thread; `opened` hears once what was found in the folder.
-pub fn start(
-    shared: Arc<Shared>,
-    lock: Lock,
-    meta: Meta,
-    opened: mpsc::Sender<Vec<Diagnostic>>,
-) -> io::Result<()> {
+pub fn start(shared: Arc<Shared>, folder: Folder, opened: mpsc::Sender<Vec<Diagnostic>>) -> io::Result<()> {
     let writer = Writer {
         shared,
-        lock,
-        meta,
+        lock: folder.lock,
+        meta: folder.meta,
+        unwritten: folder.problem.is_some(),
         generations: Vec::new(),
         waiting: Vec::new(),
         unflushed: Vec::new(),
@@ -55,47 +48,57 @@ pub fn start(
         dirty_since: None,
         sweep: None,
         failures: 0,
+        faults: 0,
         closed: None,
     };
-    std::thread::Builder::new().name("cache-write".to_owned()).spawn(move || writer.run(&opened)).map(drop)
+    std::thread::Builder::new()
+        .name("cache-write".to_owned())
+        .spawn(move || writer.run(folder.problem, &opened))
+        .map(drop)
 }
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    lock: Lock,
+    pub(super) lock: Option<Lock>,
     /// Written where rules were added, before what depends on them is acknowledged.
     pub(super) meta: Meta,
+    /// The folder could not be taken at the start.
+    pub(super) unwritten: bool,
     /// The current one, then the older one; none while the tier is closed.
     pub(super) generations: Vec<Arc<Generation>>,
     /// Orders that are still to be carried out.
-    waiting: Vec<Order>,
+    pub(super) waiting: Vec<Order>,
     /// Orders that were carried out and are not durable yet, with what they touched: an error puts them back.
-    unflushed: Vec<(Order, Vec<DiskKey>)>,
+    pub(super) unflushed: Vec<(Order, Vec<DiskKey>)>,
     /// Kept when all of these orders are durable.
     bookmark: Option<String>,
     pub(super) dirty_since: Option<Instant>,
     pub(super) sweep: Option<Sweep>,
     /// Errors in a row, without a successful flush between.
-    failures: u32,
-    closed: Option<Closed>,
-}
-
-/// The tier after an error.
-struct Closed {
-    until: Instant,
-    /// Hears when the old handles are gone.
-    dropped: mpsc::Receiver<()>,
-    /// The generations that were open.
-    numbers: Vec<u64>,
+    pub(super) failures: u32,
+    /// Those among them for which the folder itself, which can be written, is not to blame.
+    pub(super) faults: u32,
+    pub(super) closed: Option<Closed>,
 }
 
 impl Writer {
-    fn run(mut self, opened: &mpsc::Sender<Vec<Diagnostic>>) {
-        let found = self.open_all();
+    fn run(mut self, problem: Option<String>, opened: &mpsc::Sender<Vec<Diagnostic>>) {
+        let begin = Instant::now();
+        let found = match problem {
+            Some(why) => {
+                self.close_after(&why);
+                Vec::new() // the start has said it
+            }
+            None => self.open_all(),
+        };
+        let took_ms = begin.elapsed().as_millis() as u64;
+        // The start did not wait: what it would have said is said here.
         if let Err(late) = opened.send(found) {
             late.0.iter().for_each(|d| tracing::warn!(why = %d.label, "{}", d.title));
+            if self.closed.is_none() {
+                tracing::info!(entries = self.entries(), took_ms, "the cache on disk has joined");
+            }
         }
-        tracing::debug!(entries = self.entries(), "the cache on disk is open");
         loop {
             let mut work = self.shared.queue.take(self.patience());
             let close = work.close.take();
@@ -124,6 +127,7 @@ impl Writer {
             self.reopen();
         }
         if self.generations.is_empty() {
+            self.empty_for_orders();
             let skipped = work.writes.len() as u64;
             self.shared.stats.disk_writes_skipped.fetch_add(skipped, Ordering::Relaxed);
             return;
@@ -144,6 +148,7 @@ impl Writer {
             self.dirty_since.get_or_insert_with(Instant::now);
         }
         let idle = writes.is_empty();
+        self.announce(&writes)?;
         for write in writes {
             match write {
                 Write::Entry(key, entry, as_of) => self.write(&key, &entry, as_of)?,
@@ -183,6 +188,18 @@ impl Writer {
         Ok(())
     }
 
+    fn announce(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let names: Vec<DiskKey> = writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::Entry(key, entry, _) => Some(disk_key(key, &entry.vary)),
+                Write::Promote(key) => Some(*key),
+                Write::Remove(_) => None,
+            })
+            .collect();
+        self.generations[0].announce(names.iter())
+    }
+
     fn carry_out(&mut self, order: &Order) -> Result<Vec<DiskKey>, StoreError> {
         match order {
             Order::RemovePlace(place, _) => {
@@ -220,29 +237,11 @@ impl Writer {
             blobs += generation.flush()?.blobs;
         }
         self.dirty_since = None;
-        self.failures = 0;
+        (self.failures, self.faults) = (0, 0);
+        // Who is told that it is done finds it in the counts.
         self.count();
-        for (order, touched) in self.unflushed.drain(..) {
-            let done = match order {
-                Order::RemovePlace(place, done) => {
-                    self.shared.queue.left(place);
-                    done
-                }
-                Order::PurgePlace(_, issued, done) | Order::Purge(issued, _, done) => {
-                    issued.holds_on_disk();
-                    if issued.rule.purge.is_total() {
-                        self.shared.epochs.purges.all_hold_on_disk(issued.rule.before);
-                    }
-                    done
-                }
-                Order::Everything(places) => {
-                    places.into_iter().for_each(|place| self.shared.queue.left(place));
-                    let before = self.meta.rules.first().map_or(0, |rule| rule.before);
-                    self.shared.epochs.purges.all_hold_on_disk(before);
-                    continue;
-                }
-            };
-            let _ = done.send(touched);
+        for (order, touched) in std::mem::take(&mut self.unflushed) {
+            self.acknowledge(order, touched);
         }
         if let Some(text) = self.bookmark.take() {
             self.meta.bookmark = Some(text);
@@ -284,7 +283,7 @@ impl Writer {
         Ok(())
     }
 
-    fn new_generation(&self) -> Result<Arc<Generation>, StoreError> {
+    pub(super) fn new_generation(&self) -> Result<Arc<Generation>, StoreError> {
         recovery::open(&self.shared, self.shared.epochs.tick()).map_err(StoreError)
     }
 
@@ -320,79 +319,6 @@ impl Writer {
         problems
     }
 
-    /// Closes the tier after an error, for a while.
-    fn close_after(&mut self, why: &str) {
-        tracing::warn!(%why, "the cache on disk is closed for a while; requests are served without it");
-        self.shared.stats.disk_fails(why);
-        let generations = std::mem::take(&mut self.generations);
-        self.publish();
-        let numbers = match &self.closed {
-            Some(closed) if generations.is_empty() => closed.numbers.clone(),
-            _ => generations.iter().map(|generation| generation.number).collect(),
-        };
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_PAUSE);
-        self.failures += 1;
-        self.dirty_since = None;
-        // What was not durable is carried out again.
-        self.waiting.extend(self.unflushed.drain(..).map(|(order, _)| order));
-        self.sweep = None;
-        let dropped = recovery::drop_apart(generations);
-        self.closed = Some(Closed { until: Instant::now() + pause, dropped, numbers });
-    }
-
-    /// Opens the tier again: as it was, at the second failure without the older generation, at the third
-    /// empty.
-    fn reopen(&mut self) {
-        let Some(closed) = self.closed.take() else { return };
-        let dir = self.shared.dir.clone();
-        let kept = match (self.failures, closed.dropped.try_recv()) {
-            // Handles that do not go away hold their files.
-            (_, Err(mpsc::TryRecvError::Empty)) => 0,
-            (0 | 1, _) => 2,
-            (2, _) => 1,
-            _ => 0,
-        };
-        closed.numbers.iter().skip(kept).for_each(|number| recovery::trash(&dir, *number));
-        let opened = self.retake_folder().and_then(|()| {
-            let present =
-                closed.numbers.iter().take(kept).filter(|n| recovery::generation_dir(&dir, **n).exists());
-            let mut generations = Vec::new();
-            for number in present {
-                generations.push(recovery::open(&self.shared, *number)?);
-            }
-            if generations.is_empty() {
-                generations.push(self.new_generation().map_err(|e| e.0)?);
-            }
-            Ok(generations)
-        });
-        match opened {
-            Ok(generations) => {
-                self.generations = generations;
-                self.publish();
-                tracing::info!(entries = self.entries(), "the cache on disk is open again");
-                // Proves that it can be written, and makes the tier whole in the statistics.
-                self.dirty_since = Some(Instant::now().checked_sub(FLUSH_EVERY).unwrap_or_else(Instant::now));
-            }
-            Err(why) => {
-                self.closed = Some(closed);
-                self.close_after(&why);
-            }
-        }
-    }
-
-    /// Makes and locks the folder anew when it was taken away.
-    fn retake_folder(&mut self) -> Result<(), String> {
-        let dir = &self.shared.dir;
-        if dir.join("lock").exists() && dir.join("meta").exists() {
-            return Ok(());
-        }
-        super::make_folder(dir).map_err(|e| e.to_string())?;
-        if !dir.join("lock").exists() {
-            self.lock = Lock::take(dir).map_err(|e| format!("the folder cannot be locked: {e:?}"))?;
-        }
-        self.meta.write(dir).map_err(|e| e.to_string())
-    }
-
     /// The end: everything durable, all handles gone.
     fn finish(&mut self) {
         if !self.generations.is_empty() {
@@ -415,12 +341,38 @@ impl Writer {
 
     fn count(&self) {
         let bytes = self.generations.iter().map(|generation| generation.bytes()).sum();
+        let content = self.generations.iter().map(|generation| generation.content()).sum();
         self.shared.stats.disk_bytes.store(bytes, Ordering::Relaxed);
+        self.shared.stats.disk_content_bytes.store(content, Ordering::Relaxed);
         self.shared.stats.disk_entries.store(self.entries(), Ordering::Relaxed);
     }
 
-    fn entries(&self) -> u64 {
+    pub(super) fn entries(&self) -> u64 {
         self.generations.iter().map(|generation| generation.entries()).sum()
+    }
+
+    /// Says that an order holds, and what it touched.
+    pub(super) fn acknowledge(&self, order: Order, touched: Vec<DiskKey>) {
+        let done = match order {
+            Order::RemovePlace(place, done) => {
+                self.shared.queue.left(place);
+                done
+            }
+            Order::PurgePlace(_, issued, done) | Order::Purge(issued, _, done) => {
+                issued.holds_on_disk();
+                if issued.rule.purge.is_total() {
+                    self.shared.epochs.purges.all_hold_on_disk(issued.rule.before);
+                }
+                done
+            }
+            Order::Everything(places) => {
+                places.into_iter().for_each(|place| self.shared.queue.left(place));
+                let before = self.meta.rules.first().map_or(0, |rule| rule.before);
+                self.shared.epochs.purges.all_hold_on_disk(before);
+                return;
+            }
+        };
+        let _ = done.send(touched);
     }
 
     /// How long there is nothing to do without new work.

@@ -27,6 +27,7 @@ pub fn plain(policy: &Policy) -> Option<RouteCacheOptions> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let default = RouteCacheOptions::default();
     Some(RouteCacheOptions {
+        ttl_ms: entry.ttl.map(millis),
         default_ttl_ms: entry.default_ttl.map(millis),
         heuristic: entry.heuristic.unwrap_or(false),
         grace_ms: entry.grace.map_or(0, millis),
@@ -35,6 +36,7 @@ pub fn plain(policy: &Policy) -> Option<RouteCacheOptions> {
             None | Some(model::RequestDirectives::Honour) => RequestDirectiveMode::Honour,
             Some(model::RequestDirectives::Ignore) => RequestDirectiveMode::Ignore,
         },
+        reload_limit: entry.reload_limit.unwrap_or(default.reload_limit),
         busting_floor_ms: entry.reload_interval.map_or(0, millis),
         targets: entry.targeted.map_or(default.targets, |names| names.0.into()),
         set_cookie: match entry.set_cookie {

@@ -75,6 +75,8 @@ fn samples() -> Vec<String> {
         .split("```yaml\n")
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
+        // That is a description.
+        .filter(|text| !text.starts_with("paths:"))
         .map(str::to_owned)
         .collect();
     assert!(!samples.is_empty(), "README.md shows no configuration");

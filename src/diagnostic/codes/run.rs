@@ -70,8 +70,9 @@ codes! { RUN:
     CACHE_IN_USE = "cache-in-use";
     /// The cache folder cannot be made, locked, read or written.
     ///
-    /// Without it the cache works in memory alone and forgets everything at the end. Make the folder
-    /// writable for the user that runs the gateway, or choose another (`--state DIR`).
+    /// Until it can be used the cache works in memory alone. It is tried again while requests are served, and
+    /// the log says when it is open. Make room on the disk and the folder writable for the user that runs the
+    /// gateway, or choose another (`--state DIR`).
     CACHE_UNAVAILABLE = "cache-unavailable";
     /// What was stored on disk could not be read, or is of another format, and was given up.
     ///

@@ -72,6 +72,7 @@ pub struct Gateway {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     pub folder: Folder,
+    before: Vec<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -109,6 +110,18 @@ impl Gateway {
     /// `gatewright run` with a folder of its own, arguments and further environment.
     #[track_caller]
     pub fn start(folder: Folder, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_behind(&[], folder, arguments, environment)
+    }
+
+    /// The same, with the words of another command before it, which becomes the gateway.
+    #[track_caller]
+    pub fn start_behind(
+        before: &[&str],
+        folder: Folder,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let before: Vec<String> = before.iter().map(|word| (*word).to_owned()).collect();
         let environment: Vec<_> =
             environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let given = |flag| arguments.iter().skip_while(|argument| **argument != flag).nth(1);
@@ -118,8 +131,8 @@ impl Gateway {
                 .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())))
         });
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let child = spawn(&folder, &arguments, &environment, address, admin);
-        let mut gateway = Self { child, address, admin, folder, arguments, environment };
+        let child = spawn(&before, &folder, &arguments, &environment, [address, admin]);
+        let mut gateway = Self { child, address, admin, folder, before, arguments, environment };
         gateway.await_ready();
         gateway
     }
@@ -128,7 +141,8 @@ impl Gateway {
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
-        self.child = spawn(&self.folder, &self.arguments, &self.environment, self.address, self.admin);
+        let addresses = [self.address, self.admin];
+        self.child = spawn(&self.before, &self.folder, &self.arguments, &self.environment, addresses);
         self.await_ready();
     }
 
@@ -170,6 +184,26 @@ impl Gateway {
         lines
     }
 
+    /// A metric without labels, as it stands now.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let mut answer = self.admin_get("/metrics");
+        // Whoever polls may come too often for the admin API.
+        while answer.status == 429 {
+            std::thread::sleep(Duration::from_millis(100));
+            answer = self.admin_get("/metrics");
+        }
+        let text = answer.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{text}"))
+    }
+
+    /// Waits until what is stored on disk has joined.
+    #[track_caller]
+    pub fn await_cache(&self) {
+        eventually("the cache on disk is open", || self.metric("gatewright_cache_disk_working") == 1.0);
+    }
+
     pub fn client(&self) -> Client {
         Client::connect(self.address)
     }
@@ -206,6 +240,10 @@ impl Gateway {
         let arguments = ["keys".to_owned(), "add".to_owned(), consumer.to_owned()];
         let output = cli(arguments.into_iter().chain(self.connect())).fine();
         key_in(&output.stdout)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -272,14 +310,17 @@ fn exchange(address: SocketAddr, method: &str, target: &str, fields: &str, body:
 }
 
 fn spawn(
+    before: &[String],
     folder: &Folder,
     arguments: &[String],
     environment: &[(String, String)],
-    address: SocketAddr,
-    admin: SocketAddr,
+    [address, admin]: [SocketAddr; 2],
 ) -> Child {
     let log = File::options().create(true).append(true).open(folder.path("log")).unwrap();
-    let mut command = binary(folder);
+    let mut command = prepared(before.first().map_or(BINARY, String::as_str), folder);
+    if let Some(rest) = before.get(1..) {
+        command.args(rest).arg(BINARY);
+    }
     command.arg("run").args(arguments);
     for (flag, value) in [("--listen", address.to_string()), ("--admin", admin.to_string())] {
         if !arguments.iter().any(|argument| argument == flag) {
@@ -295,7 +336,13 @@ fn spawn(
 
 /// The binary in a folder of its own: nothing of the user's home is read or written.
 fn binary(folder: &Folder) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gatewright"));
+    prepared(BINARY, folder)
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_gatewright");
+
+fn prepared(program: &str, folder: &Folder) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(folder.path("."));
     std::fs::create_dir_all(folder.path("run")).unwrap();
     command.env("XDG_STATE_HOME", folder.path("xdg")).env("XDG_RUNTIME_DIR", folder.path("run"));

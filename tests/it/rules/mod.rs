@@ -66,7 +66,7 @@ fn through_gateway(cases: &[Case]) -> Faults {
 /// A setting of a row in the words of the configuration.
 fn setting(name: &str, value: &str) -> String {
     match name {
-        "default_ttl" | "grace" | "reload_interval" => format!("{name}: {value}s"),
+        "ttl" | "default_ttl" | "grace" | "reload_interval" => format!("{name}: {value}s"),
         "targeted" => format!("{name}: [{value}]"),
         _ => format!("{name}: {}", if value.is_empty() { "true" } else { value }),
     }
