@@ -47,7 +47,7 @@ for group in "$@"; do
   case $group in
     build) need cc gcc libc6-dev; need make make ;;
     test)
-      need nginx nginx; need varnishd varnish; need curl curl; need python3 python3; need ip iproute2
+      need nginx nginx; need varnishd varnish; need redis-server redis-server; need curl curl; need python3 python3; need ip iproute2
       need chromium chromium fonts-dejavu-core; need node nodejs; need npm npm ;;
     check) python3 -m pip --version > /dev/null 2>&1 || missing+=(python3-pip) ;;
     bench) need nginx nginx; need haproxy haproxy; need varnishd varnish; need wrk wrk; need python3 python3 ;;
