@@ -12,12 +12,13 @@ use std::{
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use super::{
+    CacheConfig,
     disk::generation::{DiskKey, disk_name},
     entry::{Entry, Resource},
     epoch::Epochs,
     key::Key,
     purge::Fate,
-    share::{Shares, slot_of},
+    share::{Amount, Shares, slot_of},
     stats::CacheStats,
 };
 
@@ -44,10 +45,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// For `bytes` in all, of which one caller's own answers may take `caller_percent` of a hundred.
     #[must_use]
-    pub fn new(bytes: u64, caller_percent: u8, stats: Arc<CacheStats>) -> Self {
-        let bytes = bytes.max(64 * 1024);
+    pub fn new(config: &CacheConfig, stats: Arc<CacheStats>) -> Self {
+        let bytes = config.memory_bytes.max(64 * 1024);
         let shards = (bytes / LEAST_SHARD_BYTES).clamp(1, 32);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(usize::try_from(bytes / EXPECTED_ENTRY_BYTES).unwrap_or(usize::MAX))
@@ -56,7 +56,8 @@ impl Memory {
             .shards(shards as usize)
             .build()
             .expect("invariant: capacity and weight are set");
-        let shares = Arc::new(Shares::new(bytes / 100 * u64::from(caller_percent.min(100))));
+        let share = bytes / 100 * u64::from(config.caller_percent.min(100));
+        let shares = Arc::new(Shares::new(Amount { bytes: share, entries: config.caller_entries }));
         let leaving = Leaving { shares: Arc::clone(&shares), stats: Arc::clone(&stats) };
         let resources = Cache::with_options(options, ByWeight, DefaultHashBuilder::default(), leaving);
         let largest = resources.shard_capacity() / 4;
@@ -195,10 +196,10 @@ impl Memory {
         (self.resources.len() as u64, self.resources.weight())
     }
 
-    /// Bytes that is stored for one caller alone, of all callers together.
+    /// What is stored for one caller alone, of all callers together.
     #[must_use]
-    pub fn own_bytes(&self) -> u64 {
-        self.shares.bytes()
+    pub fn own(&self) -> Amount {
+        self.shares.total()
     }
 
     fn put(&self, id: u128, resource: Arc<Resource>) {
@@ -209,7 +210,7 @@ impl Memory {
         if !present(id) {
             self.shares.note(slot, id, present);
         }
-        self.shares.add(slot, resource.weight());
+        self.shares.add(slot, amount(&resource));
         self.resources.insert_with_lifecycle(id, resource, &mut Coming(Some(id)));
         self.shares.keep_within(slot, id, |oldest, may_stay| {
             let Some(resource) = self.resources.peek(&oldest) else { return false };
@@ -272,8 +273,12 @@ impl Lifecycle<u128, Arc<Resource>> for Leaving {
 
 fn left(shares: &Shares, id: u128, resource: &Resource) {
     if let Some(slot) = slot_of(id) {
-        shares.subtract(slot, resource.weight());
+        shares.subtract(slot, amount(resource));
     }
+}
+
+fn amount(resource: &Resource) -> Amount {
+    Amount { bytes: resource.weight(), entries: resource.variants().len() as u64 }
 }
 
 #[cfg(test)]

@@ -94,6 +94,8 @@ pub struct CacheConfig {
     pub disk_bytes: u64,
     /// Of a hundred, how much of either tier what is stored for one caller alone may take.
     pub caller_percent: u8,
+    /// How many responses either tier may hold that are stored for one caller alone.
+    pub caller_entries: u64,
     /// Larger responses are not stored.
     pub max_object_bytes: u64,
     /// How long `open` waits for the disk tier; later it joins while requests are served.
@@ -107,6 +109,7 @@ impl Default for CacheConfig {
             memory_bytes: 64 * 1024 * 1024,
             disk_bytes: 1024 * 1024 * 1024,
             caller_percent: 50,
+            caller_entries: 50_000,
             max_object_bytes: 16 * 1024 * 1024,
             open_wait: Duration::from_millis(100),
         }
@@ -152,7 +155,7 @@ impl Cache {
         };
         let seed = disk.as_ref().map_or_else(random_seed, disk::Disk::seed);
         let inner = Inner {
-            memory: memory::Memory::new(config.memory_bytes, config.caller_percent, Arc::clone(&stats)),
+            memory: memory::Memory::new(config, Arc::clone(&stats)),
             disk,
             epochs,
             stats,
@@ -175,7 +178,9 @@ impl Cache {
         self.inner.stats.memory_bytes.store(bytes, Ordering::Relaxed);
         let waiting = self.inner.disk.as_ref().map_or(0, disk::Disk::waiting);
         self.inner.stats.disk_waiting.store(waiting, Ordering::Relaxed);
-        self.inner.stats.memory_own_bytes.store(self.inner.memory.own_bytes(), Ordering::Relaxed);
+        let own = self.inner.memory.own();
+        self.inner.stats.memory_own_bytes.store(own.bytes, Ordering::Relaxed);
+        self.inner.stats.memory_own_entries.store(own.entries, Ordering::Relaxed);
         self.inner.stats.report()
     }
 

@@ -1,7 +1,7 @@
 //! How much of a tier the answers may take that are stored for one caller alone.
 //!
 //! Without a bound, one caller who asks for ever new answers of its own pushes out everyone else's. Beyond
-//! its share a caller's own oldest answers go first. Callers are told apart by a slot of [`SLOTS`], which
+//! its share of the bytes, or so many answers, a caller's own oldest go first. Callers are told apart by a slot of [`SLOTS`], which
 //! stands in the id of the key: it needs no field of its own, in memory, on disk or in the list of names.
 //! Two callers in one slot share a share: that costs hits of theirs, and bounds what is kept here.
 
@@ -54,15 +54,32 @@ pub fn slot_of(id: u128) -> Option<usize> {
     (id & OWN != 0).then_some((id >> SLOT_SHIFT) as usize % SLOTS)
 }
 
+/// What one caller has, or may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    pub bytes: u64,
+    /// Responses, each variant counted.
+    pub entries: u64,
+}
+
+impl Amount {
+    /// Whether neither bytes nor entries are more than `limit` has.
+    #[must_use]
+    pub fn is_within(self, limit: Self) -> bool {
+        self.bytes <= limit.bytes && self.entries <= limit.entries
+    }
+}
+
 /// What each caller has in memory.
 pub struct Shares {
-    limit: u64,
+    limit: Amount,
     slots: Box<[Share]>,
 }
 
 #[derive(Default)]
 struct Share {
     bytes: AtomicU64,
+    entries: AtomicU64,
     order: Mutex<Order>,
 }
 
@@ -74,25 +91,30 @@ struct Order {
 }
 
 impl Shares {
-    /// `limit` is in bytes, for each caller.
+    /// `limit` is for each caller.
     #[must_use]
-    pub fn new(limit: u64) -> Self {
+    pub fn new(limit: Amount) -> Self {
         Self { limit, slots: (0..SLOTS).map(|_| Share::default()).collect() }
     }
 
-    /// Bytes of one caller's that are there and those that are coming.
-    pub fn add(&self, slot: usize, bytes: u64) {
-        self.slots[slot].bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// What of one caller's is there and what is coming.
+    pub fn add(&self, slot: usize, amount: Amount) {
+        self.slots[slot].bytes.fetch_add(amount.bytes, Ordering::Relaxed);
+        self.slots[slot].entries.fetch_add(amount.entries, Ordering::Relaxed);
     }
 
-    pub fn subtract(&self, slot: usize, bytes: u64) {
-        self.slots[slot].bytes.fetch_sub(bytes, Ordering::Relaxed);
+    pub fn subtract(&self, slot: usize, amount: Amount) {
+        self.slots[slot].bytes.fetch_sub(amount.bytes, Ordering::Relaxed);
+        self.slots[slot].entries.fetch_sub(amount.entries, Ordering::Relaxed);
     }
 
-    /// The bytes of all callers together.
+    /// What all callers have together.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.slots.iter().map(|share| share.bytes.load(Ordering::Relaxed)).sum()
+    pub fn total(&self) -> Amount {
+        self.slots.iter().map(Share::amount).fold(Amount::default(), |sum, own| Amount {
+            bytes: sum.bytes + own.bytes,
+            entries: sum.entries + own.entries,
+        })
     }
 
     /// Notes an id that is new. `present` says which of those that were noted are still there.
@@ -111,7 +133,7 @@ impl Shares {
     pub fn keep_within(&self, slot: usize, newest: u128, pass_over: impl Fn(u128, bool) -> bool) {
         let share = &self.slots[slot];
         let mut passes = 0;
-        while share.bytes.load(Ordering::Relaxed) > self.limit {
+        while !share.amount().is_within(self.limit) {
             let mut order = lock(&share.order);
             let Some(oldest) = order.ids.pop_front() else { return };
             if oldest == newest || pass_over(oldest, passes < PASSES) {
@@ -122,6 +144,13 @@ impl Shares {
                 }
             }
         }
+    }
+}
+
+impl Share {
+    fn amount(&self) -> Amount {
+        let [bytes, entries] = [&self.bytes, &self.entries].map(|count| count.load(Ordering::Relaxed));
+        Amount { bytes, entries }
     }
 }
 

@@ -77,8 +77,12 @@ counters! {
     memory_bytes,
     /// Those of them that are stored for one caller alone.
     memory_own_bytes,
+    /// Responses in memory that are stored for one caller alone.
+    memory_own_entries,
     /// Responses on disk.
     disk_entries,
+    /// Those of them that are stored for one caller alone.
+    disk_own_entries,
     /// Bytes that the files on disk take.
     disk_bytes,
     /// Bytes of the responses themselves on disk: records and bodies.

@@ -69,7 +69,10 @@ pub fn needs_restart(first: &Model, now: &Model, file: &str) -> Option<Diagnosti
     let cache = |model: &Model| {
         model.cache.as_ref().map(|cache| match cache {
             Switch::Off => None,
-            Switch::On(store) => Some((store.memory, store.disk, store.caller_share, store.object)),
+            Switch::On(store) => {
+                let sizes = (store.memory, store.disk, store.object);
+                Some((sizes, store.caller_share, store.caller_entries))
+            }
         })
     };
     let drain = |model: &Model| model.drain.as_ref().map(|drain| (drain.delay, drain.timeout));

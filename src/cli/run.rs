@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU64,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -279,6 +280,7 @@ fn cache_config(store: &model::Store) -> CacheConfig {
         memory_bytes: store.memory.map_or(default.memory_bytes, |size| size.0),
         disk_bytes: store.disk.map_or(default.disk_bytes, |size| size.0),
         caller_percent: store.caller_share.map_or(default.caller_percent, |percent| percent.0),
+        caller_entries: store.caller_entries.map_or(default.caller_entries, NonZeroU64::get),
         max_object_bytes: store.object.map_or(default.max_object_bytes, |size| size.0),
         ..default
     }

@@ -114,13 +114,19 @@ async fn reload(engine: &Arc<Engine>) {
 /// A metric of the cache: name, help, and where it stands in the report.
 type OfCache = (&'static str, &'static str, fn(&CacheReport) -> u64);
 
-const CACHE_GAUGES: [OfCache; 9] = [
+const CACHE_GAUGES: [OfCache; 11] = [
     ("cache_memory_entries", "Answers held in memory", |report| report.memory_entries),
     ("cache_memory_bytes", "Bytes that answers take in memory", |report| report.memory_bytes),
     ("cache_memory_own_bytes", "Those of them that are for one caller alone", |report| {
         report.memory_own_bytes
     }),
+    ("cache_memory_own_entries", "Answers in memory for one caller alone, every variant counted", |report| {
+        report.memory_own_entries
+    }),
     ("cache_disk_entries", "Answers stored on disk", |report| report.disk_entries),
+    ("cache_disk_own_entries", "Those of them that are for one caller alone", |report| {
+        report.disk_own_entries
+    }),
     ("cache_disk_bytes", "Bytes that the cache's files take on disk", |report| report.disk_bytes),
     ("cache_disk_content_bytes", "Bytes of the answers themselves on disk", |report| {
         report.disk_content_bytes

@@ -3,7 +3,7 @@
 //! What a key means when it is absent stands in its comment; the compiler applies it. The comments are what
 //! users read: unit, default, why.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU64, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -188,6 +188,9 @@ record! {
         /// How much of either the answers may take that are stored for one caller alone; beyond it the
         /// caller's oldest go first, so that nobody pushes out everyone else's. Default: `50%`.
         optional caller_share: Percent,
+        /// How many answers may be stored for one caller alone, in memory and on disk each, every variant
+        /// counted; beyond it the caller's oldest go first. Default: `50000`.
+        optional caller_entries: NonZeroU64,
         /// Larger answers are not stored. Default: `16MiB`.
         optional object: Size,
     }

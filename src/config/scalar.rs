@@ -1,6 +1,6 @@
 //! Values that are one text each: what they may be, and what is said when they are not.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU64, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method};
 use url::Url;
@@ -66,13 +66,14 @@ macro_rules! integers {
 
             fn from_node(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
                 reader.scalar(Self::WHAT, node, |text| {
-                    text.parse().map_err(|_| format!("from 0 to {}, in digits alone", <$ty>::MAX))
+                    let (least, most) = (<$ty>::MIN, <$ty>::MAX);
+                    text.parse().map_err(|_| format!("from {least} to {most}, in digits alone"))
                 })
             }
         }
     )*};
 }
-integers!(u32, u64, usize);
+integers!(u32, u64, usize, NonZeroU64);
 
 impl FromNode for Duration {
     const WHAT: &'static str = "a duration such as `30s`";

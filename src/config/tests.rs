@@ -49,7 +49,7 @@ forward_client_address: false
 drain: { delay: 5s, timeout: 1m30s }
 limits: { connections: 100, headers: 32KiB, header_count: 50, uri: 8KiB, body: off }
 timeouts: { connect: 1s, total: off, header_read: 250ms }
-cache: { memory: 64MiB, disk: 10MB, caller_share: 25%, object: 1MiB }
+cache: { memory: 64MiB, disk: 10MB, caller_share: 25%, caller_entries: 1000, object: 1MiB }
 redis: { url: "rediss://10.0.0.9/2", username: gate, password: "${TOKEN}", prefix: shop, reply_timeout: 250ms }
 consumers:
   - { name: shop, keys: [{ value: "${file:key.txt}" }], subjects: [sub-1], groups: [gold] }
@@ -454,7 +454,7 @@ fn each_kind_of_value_has_its_own_words() {
         (
             "cache: on",
             "expected `off` or a mapping, found `on`",
-            "keys here: `memory`, `disk`, `caller_share`, `object`",
+            "keys here: `memory`, `disk`, `caller_share`, `caller_entries`, `object`",
         ),
         (
             "cache: { caller_share: 0.5 }",
@@ -465,6 +465,11 @@ fn each_kind_of_value_has_its_own_words() {
             "cache: { caller_share: 101% }",
             "expected a share such as `50%`, found `101%`",
             "write a whole number from 1 to 100 with `%`",
+        ),
+        (
+            "cache: { caller_entries: 0 }",
+            "expected a whole number, found `0`",
+            "from 1 to 18446744073709551615, in digits alone",
         ),
         (
             "cache: { memory: 64 MiBs }",

@@ -3,7 +3,7 @@
 //! What it writes, [`super::read`] reads as the same model. A [`Secret`] is written as it is held: put
 //! `${NAME}` into one that is made for writing, never a resolved value.
 
-use std::{fmt::Write, net::SocketAddr, time::Duration};
+use std::{fmt::Write, net::SocketAddr, num::NonZeroU64, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -300,6 +300,7 @@ written! {
     u32: self => word(self);
     u64: self => word(self);
     usize: self => word(self);
+    NonZeroU64: self => word(self);
     Secret: self => Some(Yaml::Text(self.0.clone()));
     SocketAddr: self => text(self);
     Range: self => text(&self.text);

@@ -22,7 +22,7 @@ use super::{
 use crate::cache::{
     entry::Stored,
     key::Key,
-    share::SLOTS,
+    share::Amount,
     store::{Record, Store, StoreError, StoreStats},
     vary::Vary,
 };
@@ -140,8 +140,9 @@ impl Generation {
     pub fn announce<'a>(&self, keys: impl Iterator<Item = &'a DiskKey>) -> Result<(), StoreError> {
         let mut lines = Vec::new();
         for name in keys.map(name_of) {
-            // A name whose bits were all there needs no line: those that set them have theirs.
-            if insert_name(&self.filter, name) {
+            // A name whose bits were all there needs no line: those that set them have theirs. But what may
+            // have to go for its caller's sake is looked for in this list alone.
+            if insert_name(&self.filter, name) || self.is_newcomer_of_a_caller(name)? {
                 lines.extend_from_slice(name);
             }
         }
@@ -155,6 +156,10 @@ impl Generation {
         Ok(())
     }
 
+    fn is_newcomer_of_a_caller(&self, name: &Name) -> Result<bool, StoreError> {
+        Ok(shares::slot(name).is_some() && self.store.get(name, 1)?.is_empty())
+    }
+
     /// Puts a record under a name that was announced. The body file of the one it replaces goes with the next
     /// flush, unless both name the same.
     pub fn put(&self, key: &DiskKey, value: &[u8]) -> Result<(), StoreError> {
@@ -165,7 +170,7 @@ impl Generation {
         let record = (key.len() + value.len()) as u64;
         self.body_bytes.fetch_add(body, Ordering::Relaxed);
         self.record_bytes.fetch_add(record, Ordering::Relaxed);
-        self.shares().change(name, record + body, 0);
+        self.shares().came(name, record + body);
         match old {
             Some(old) => self.release(key, &old, file.map(|(name, _)| name)),
             None => {
@@ -176,12 +181,17 @@ impl Generation {
         Ok(())
     }
 
-    /// Removes what a caller's own oldest answers are until those of the caller of `newest` take at most
-    /// `limit` bytes; how many went.
-    pub fn keep_within(&self, newest: &DiskKey, limit: u64) -> Result<u64, StoreError> {
+    /// Removes the oldest answers of the caller of `of` until those that are left are within `limit`, but
+    /// nothing under the name of `spared`; how many went.
+    pub fn keep_within(
+        &self,
+        of: &DiskKey,
+        spared: Option<&DiskKey>,
+        limit: Amount,
+    ) -> Result<u64, StoreError> {
         let mut count = 0;
         loop {
-            let surplus = self.shares().surplus(name_of(newest), limit);
+            let surplus = self.shares().surplus(name_of(of), spared.map(name_of), limit);
             let Some(oldest) = surplus else { return Ok(count) };
             for (key, _) in self.store.get(&oldest, SWEEP)? {
                 count += u64::from(self.remove(&key)?);
@@ -249,6 +259,18 @@ impl Generation {
         self.entries.load(Ordering::Relaxed)
     }
 
+    /// What the caller of a record has.
+    #[must_use]
+    pub fn own_of(&self, key: &DiskKey) -> Amount {
+        self.shares().of(name_of(key))
+    }
+
+    /// Records that are for one caller alone.
+    #[must_use]
+    pub fn own_entries(&self) -> u64 {
+        self.shares().entries()
+    }
+
     fn measure(&self) -> Result<StoreStats, StoreError> {
         let stats = self.store.stats()?;
         self.index_bytes.store(stats.bytes, Ordering::Relaxed);
@@ -256,8 +278,13 @@ impl Generation {
     }
 
     fn read_counts(&self) -> Result<(), StoreError> {
-        for (key, value) in self.store.get(shares::PREFIX, SLOTS)? {
-            self.shares().load(&key, &value);
+        // One by one: the keys of records, which may begin like these, stand between them.
+        let slots: Vec<u16> = self.shares().slots().collect();
+        for slot in slots {
+            let key = shares::key(slot);
+            if let Some((_, value)) = self.store.get(&key, 1)?.iter().find(|(found, _)| *found == key) {
+                self.shares().load(slot, value)?;
+            }
         }
         let records = self.store.get(COUNTS, 1)?;
         let Some((_, value)) = records.iter().find(|(key, _)| key == COUNTS) else { return Ok(()) };
@@ -290,7 +317,7 @@ impl Generation {
             lock(&self.outdated).push(name);
         }
         if let Some(name) = key.first_chunk() {
-            self.shares().change(name, 0, record + body);
+            self.shares().went(name, record + body);
         }
     }
 
@@ -361,4 +388,90 @@ fn place_name(place: u64) -> u128 {
 fn subtract(counter: &AtomicU64, amount: u64) {
     let order = Ordering::Relaxed;
     let _ = counter.fetch_update(order, order, |now| Some(now.saturating_sub(amount)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{disk::engine::Sled, share};
+
+    fn open(dir: &Path) -> Generation {
+        try_open(dir).unwrap()
+    }
+
+    /// A handle on its way out may hold the index's lock for a moment.
+    fn try_open(dir: &Path) -> Result<Generation, StoreError> {
+        let opener: Opener = Arc::new(|dir| Ok(Box::new(Sled::open(dir)?)));
+        for _ in 0..100 {
+            match Generation::open(dir, 1, 0, 0, &opener) {
+                Err(error) if error.0.contains("could not acquire lock") => {
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+                outcome => return outcome,
+            }
+        }
+        Generation::open(dir, 1, 0, 0, &opener)
+    }
+
+    fn key(place: u64, id: u128) -> DiskKey {
+        disk_name(place, id, &Vary::default())
+    }
+
+    fn put(generation: &Generation, key: &DiskKey) {
+        generation.announce([key].into_iter()).unwrap();
+        generation.put(key, b"record").unwrap();
+    }
+
+    #[test]
+    fn counts_of_callers_are_found_among_records_whose_keys_begin_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let generation = open(dir.path());
+        let own = |i: u64| key(i, share::own_id(u128::from(i), 7));
+        (0..3).for_each(|i| put(&generation, &own(i)));
+        let place = u64::from_be_bytes(*b"s\0\0\0\0\0\0\0");
+        (0..5000).for_each(|i| put(&generation, &key(place + i, share::shared_id(u128::from(i)))));
+        generation.flush().unwrap();
+        let had = generation.own_of(&own(0));
+        assert_eq!((had.entries, generation.entries()), (3, 5003));
+        drop(generation);
+        let generation = open(dir.path());
+        assert_eq!((generation.own_of(&own(0)), generation.own_entries()), (had, 3));
+    }
+
+    #[test]
+    fn what_a_caller_has_is_found_after_a_restart_though_the_filter_knew_the_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let generation = open(dir.path());
+        let mut random = fastrand::Rng::with_seed(1);
+        let others: Vec<_> = (0..60_000).map(|_| key(random.u64(..), random.u128(..) >> 1)).collect();
+        generation.announce(others.iter()).unwrap();
+        let own: Vec<_> =
+            (0..50).map(|i| key(random.u64(..), share::own_id(random.u128(..), i % 2))).collect();
+        let known = own.iter().filter(|key| !insert_name(&generation.filter, name_of(key))).count();
+        assert!(known > 10, "{known}");
+        own.iter().for_each(|key| put(&generation, key));
+        generation.flush().unwrap();
+        drop(generation);
+        let generation = open(dir.path());
+        let limit = Amount { bytes: u64::MAX, entries: 5 };
+        assert_eq!(generation.keep_within(&own[48], Some(&own[48]), limit).unwrap(), 20);
+        assert_eq!((generation.own_of(&own[0]).entries, generation.own_of(&own[1]).entries), (5, 25));
+        let left: Vec<_> =
+            (0..50).step_by(2).filter(|i| !generation.find(&own[*i], 1).unwrap().is_empty()).collect();
+        assert_eq!(left, [40, 42, 44, 46, 48]);
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_read_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let generation = open(dir.path());
+        let own = key(1, share::own_id(1, 7));
+        put(&generation, &own);
+        generation.flush().unwrap();
+        generation.store.put(&shares::key(7), &[0; 8]).unwrap();
+        generation.store.flush().unwrap();
+        drop(generation);
+        let error = try_open(dir.path()).err().unwrap();
+        assert!(error.0.contains("one caller's own"), "{error}");
+    }
 }

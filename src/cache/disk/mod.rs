@@ -24,8 +24,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    CacheConfig, entry::Entry, epoch::Epochs, key::Key, purge::Rule, recent::Issued, stats::CacheStats,
-    vary::Vary,
+    CacheConfig, entry::Entry, epoch::Epochs, key::Key, purge::Rule, recent::Issued, share::Amount,
+    stats::CacheStats, vary::Vary,
 };
 use crate::{
     diagnostic::{Diagnostic, codes},
@@ -147,8 +147,8 @@ pub(crate) struct Shared {
     seed: u64,
     /// Bytes of one generation.
     generation_bytes: u64,
-    /// Bytes of one generation that what is stored for one caller alone may take.
-    share_bytes: u64,
+    /// What may be stored for one caller alone: bytes of one generation, entries of all.
+    share: Amount,
     live: ArcSwap<Live>,
     /// The number of the current generation, or zero.
     current: AtomicU64,
@@ -195,7 +195,10 @@ impl Disk {
             dir: dir.to_owned(),
             seed: folder.meta.seed,
             generation_bytes: (config.disk_bytes / 2).max(1),
-            share_bytes: config.disk_bytes / 200 * u64::from(config.caller_percent.min(100)),
+            share: Amount {
+                bytes: config.disk_bytes / 200 * u64::from(config.caller_percent.min(100)),
+                entries: config.caller_entries,
+            },
             live: ArcSwap::default(),
             current: AtomicU64::new(0),
             queue: Queue::default(),

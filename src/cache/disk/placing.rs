@@ -12,6 +12,7 @@ use crate::cache::{
     entry::{Entry, MAX_VARIANTS, Stored},
     key::Key,
     purge::{self, Facts, Fate},
+    share::Amount,
     store::StoreError,
 };
 
@@ -120,10 +121,23 @@ impl Writer {
 
     fn put(&mut self, key: &DiskKey, record: &[u8]) -> Result<(), StoreError> {
         self.generations[0].put(key, record)?;
-        let gone = self.generations[0].keep_within(key, self.shared.share_bytes)?;
+        let gone = self.keep_within(key)?;
         self.shared.stats.share_evictions.fetch_add(gone, Ordering::Relaxed);
         self.dirty_since.get_or_insert_with(Instant::now);
         Ok(())
+    }
+
+    /// Removes what the caller of `newest` has too much, the oldest first: what the older generation has is
+    /// older than all that the current one has, or was replaced by it.
+    fn keep_within(&self, newest: &DiskKey) -> Result<u64, StoreError> {
+        let [current, older @ ..] = &self.generations[..] else { return Ok(0) };
+        let limit = self.shared.share;
+        let room = limit.entries.saturating_sub(current.own_of(newest).entries);
+        let mut gone = 0;
+        for older in older {
+            gone += older.keep_within(newest, None, Amount { bytes: u64::MAX, entries: room })?;
+        }
+        Ok(gone + current.keep_within(newest, Some(newest), limit)?)
     }
 
     /// Keeps the number of a resource's responses below the bound that readers look at.

@@ -14,7 +14,7 @@ use crate::cache::{
 };
 
 /// Another version is another cache: its records are not read.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The largest record with its body: sixteen and more of them must fit a leaf of the index with room to
 /// spare, or sled writes the leaf to a file of its own.

@@ -476,7 +476,10 @@ fn faulty(dir: &Path) -> (Cache, Arc<Faults>) {
     let disk = disk.unwrap();
     let inner = Inner {
         seed: disk.seed(),
-        memory: memory::Memory::new(1 << 20, 50, Arc::clone(&stats)),
+        memory: memory::Memory::new(
+            &CacheConfig { memory_bytes: 1 << 20, ..config(dir) },
+            Arc::clone(&stats),
+        ),
         disk: Some(disk),
         epochs,
         stats,

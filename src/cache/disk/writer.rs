@@ -345,6 +345,8 @@ impl Writer {
         self.shared.stats.disk_bytes.store(bytes, Ordering::Relaxed);
         self.shared.stats.disk_content_bytes.store(content, Ordering::Relaxed);
         self.shared.stats.disk_entries.store(self.entries(), Ordering::Relaxed);
+        let own = self.generations.iter().map(|generation| generation.own_entries()).sum();
+        self.shared.stats.disk_own_entries.store(own, Ordering::Relaxed);
     }
 
     pub(super) fn entries(&self) -> u64 {

@@ -80,12 +80,13 @@ async fn the_bytes_in_memory_are_the_sum_of_what_is_stored_and_zero_after_a_purg
     let stats = cache.stats();
     assert_eq!(stats.memory_entries, 300);
     assert_eq!(stats.memory_bytes, 100 * one + stats.memory_own_bytes);
-    assert_eq!(stats.memory_own_bytes % 200, 0);
+    assert_eq!((stats.memory_own_bytes % 200, stats.memory_own_entries), (0, 200));
     assert!(stats.memory_own_bytes > 200 * one, "a key with a caller is longer");
     let prefix = Purge::hard(None, Scope::Prefix("/hot/0".to_owned()));
     assert_eq!(cache.apply(prefix).await.unwrap().responses, 300);
     let stats = cache.stats();
-    assert_eq!((stats.memory_entries, stats.memory_bytes, stats.memory_own_bytes), (0, 0, 0));
+    assert_eq!((stats.memory_entries, stats.memory_bytes), (0, 0));
+    assert_eq!((stats.memory_own_bytes, stats.memory_own_entries), (0, 0));
 }
 
 #[tokio::test]
@@ -128,6 +129,49 @@ async fn one_caller_cannot_push_out_what_others_have() {
     assert!(hit(&cache, &own(20_000)).await.is_none());
 }
 
+#[tokio::test]
+async fn one_caller_has_no_more_answers_than_it_may() {
+    let config = CacheConfig { caller_entries: 5, ..Default::default() };
+    let cache = Cache::open(&config).0;
+    let ada = |i: usize| Ask::get(&format!("/mine/{i}")).of(b"ada");
+    let bob = || (0..5).map(|i| Ask::get(&format!("/mine/{i}")).of(b"bob"));
+    let all = || (0..20).map(|i| Ask::get(&format!("/all/{i}")));
+    bob().chain(all()).for_each(|ask| store(&cache, &ask));
+    (0..20).for_each(|i| store(&cache, &ada(i)));
+    // The same again is no further answer.
+    (15..20).for_each(|i| store(&cache, &ada(i)));
+    let stats = cache.stats();
+    assert_eq!((stats.memory_own_entries, stats.share_evictions), (10, 15), "{stats:?}");
+    assert_eq!(present(&cache, bob().chain(all())).await, 25);
+    assert_eq!(present(&cache, (0..15).map(ada)).await, 0);
+    // What was used of late stays for what was not.
+    cache.apply(Purge::hard(None, Scope::Path("/mine/19".to_owned()))).await.unwrap();
+    assert!(hit(&cache, &ada(15)).await.is_some());
+    store(&cache, &ada(20));
+    store(&cache, &ada(21));
+    for i in 15..22 {
+        assert_eq!(hit(&cache, &ada(i)).await.is_some(), i != 16 && i != 19, "{i}");
+    }
+    assert_eq!(cache.stats().memory_own_entries, 10);
+}
+
+#[tokio::test]
+async fn every_variant_of_one_caller_counts() {
+    let config = CacheConfig { caller_entries: 5, ..Default::default() };
+    let cache = Cache::open(&config).0;
+    let ask = |path: &str, language| Ask::get(path).of(b"ada").with(&[("accept-language", language)]);
+    for path in ["/a", "/b", "/c"] {
+        for language in ["de", "en"] {
+            let fields = [FRESH, ("vary", "accept-language")];
+            assert_eq!(fill(&cache, &ask(path, language), 200, &fields, b"x"), Ok(true));
+        }
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.memory_entries, stats.memory_own_entries), (2, 4), "{stats:?}");
+    assert!(hit(&cache, &ask("/a", "en")).await.is_none());
+    assert!(hit(&cache, &ask("/c", "de")).await.is_some());
+}
+
 #[test]
 fn counts_hold_when_many_threads_store_and_purge_at_once() {
     let cache = memory(2 << 20);
@@ -154,6 +198,7 @@ fn counts_hold_when_many_threads_store_and_purge_at_once() {
     assert!(stats.memory_bytes > 1 << 20 && stats.memory_own_bytes <= stats.memory_bytes, "{stats:?}");
     let own = cache.inner.memory.purge(|_, _| crate::cache::purge::Fate::Gone).len() as u64;
     assert_eq!(own, stats.memory_entries);
-    assert_eq!((cache.stats().memory_bytes, cache.stats().memory_own_bytes), (0, 0));
+    let stats = cache.stats();
+    assert_eq!((stats.memory_bytes, stats.memory_own_bytes, stats.memory_own_entries), (0, 0, 0));
     assert!(cache.inner.stats.evictions.load(Ordering::Relaxed) > 0);
 }

@@ -52,11 +52,12 @@ async fn the_bytes_on_disk_are_the_sum_of_what_is_stored_and_zero_after_a_purge(
     let cache = open(dir.path());
     let after_restart = counted(&cache);
     assert_eq!(after_restart.0, 90);
+    assert_eq!(cache.stats().disk_own_entries, 45);
     close(cache);
     assert_eq!(after_restart, measured(dir.path()));
     let cache = open(dir.path());
     cache.apply(Purge::everything()).await.unwrap();
-    assert_eq!(counted(&cache), (0, 0));
+    assert_eq!((counted(&cache), cache.stats().disk_own_entries), ((0, 0), 0));
     close(cache);
     assert_eq!(measured(dir.path()), (0, 0));
 }
@@ -132,4 +133,84 @@ async fn one_caller_takes_no_more_than_its_share_of_a_generation() {
     assert!(!matches!(cache.lookup(&mine(500).request()).await, Lookup::Fresh(_)));
     close(cache);
     assert_eq!(measured(dir.path()).1 - others, counted(&Cache::open(&config).0).1 - others);
+}
+
+/// Which of the first `count` answers of a caller there are.
+async fn present(cache: &Cache, caller: &'static [u8], count: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    for i in 0..count {
+        let ask = Ask::get(&format!("/mine/{i}")).of(caller);
+        if matches!(cache.lookup(&ask.request()).await, Lookup::Fresh(_)) {
+            found.push(i);
+        }
+    }
+    found
+}
+
+fn store_own(cache: &Cache, caller: &'static [u8], which: std::ops::Range<u64>) {
+    for i in which {
+        let ask = Ask::get(&format!("/mine/{i}")).of(caller);
+        fill(cache, &ask, 200, &[FRESH], &content("mine", 500)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_caller_has_no_more_answers_on_disk_than_it_may_before_and_after_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = CacheConfig { caller_entries: 5, ..config(dir.path()) };
+    let cache = Cache::open(&config).0;
+    for i in 0..20 {
+        fill(&cache, &Ask::get(&format!("/all/{i}")), 200, &[FRESH], b"x").unwrap();
+    }
+    store_own(&cache, b"bob", 0..5);
+    store_own(&cache, b"ada", 0..20);
+    close(cache);
+    let cache = Cache::open(&config).0;
+    let stats = cache.stats();
+    assert_eq!((stats.disk_entries, stats.disk_own_entries), (30, 10));
+    assert_eq!(present(&cache, b"ada", 20).await, [15, 16, 17, 18, 19]);
+    assert_eq!(present(&cache, b"bob", 20).await, [0, 1, 2, 3, 4]);
+    // What was there before counts, and goes first.
+    store_own(&cache, b"ada", 20..22);
+    close(cache);
+    let cache = Cache::open(&config).0;
+    assert_eq!(cache.stats().disk_own_entries, 10);
+    assert_eq!(present(&cache, b"ada", 30).await, [17, 18, 19, 20, 21]);
+    assert_eq!(present(&cache, b"bob", 20).await, [0, 1, 2, 3, 4]);
+    assert!(stored(&cache, "/all/0").await.is_some());
+    // A smaller bound holds from the caller's next answer on.
+    close(cache);
+    let cache = Cache::open(&CacheConfig { caller_entries: 2, ..config }).0;
+    store_own(&cache, b"ada", 22..23);
+    until(&cache, |stats| stats.disk_own_entries == 7).await;
+    close(cache);
+    assert_eq!(measured(dir.path()).0, 27);
+}
+
+#[tokio::test]
+async fn the_bound_of_answers_is_one_for_both_generations() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = CacheConfig { caller_entries: 5, disk_bytes: 4_000_000, ..config(dir.path()) };
+    let cache = Cache::open(&config).0;
+    store_own(&cache, b"ada", 0..5);
+    store_own(&cache, b"bob", 0..5);
+    until(&cache, |stats| stats.disk_own_entries == 10).await;
+    let first = cache.inner.disk.as_ref().unwrap().generation();
+    let mut i = 0;
+    while cache.inner.disk.as_ref().unwrap().generation() == first {
+        fill(&cache, &Ask::get(&format!("/fill/{i}")), 200, &[FRESH], &[7; 100_000]).unwrap();
+        i += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(i < 500);
+    }
+    // The one that was replaced in the current generation, then the oldest.
+    store_own(&cache, b"ada", 0..1);
+    store_own(&cache, b"ada", 5..8);
+    until(&cache, |stats| stats.share_evictions >= 2 * 4 - 1).await;
+    close(cache);
+    let cache = Cache::open(&config).0;
+    assert_eq!(cache.stats().disk_own_entries, 10);
+    assert_eq!(present(&cache, b"ada", 10).await, [0, 4, 5, 6, 7]);
+    assert_eq!(present(&cache, b"bob", 10).await, [0, 1, 2, 3, 4]);
+    close(cache);
 }
