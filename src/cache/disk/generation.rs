@@ -182,19 +182,21 @@ impl Generation {
     }
 
     /// Removes the oldest answers of the caller of `of` until those that are left are within `limit`, but
-    /// nothing under the name of `spared`; how many went.
+    /// nothing under the name of `spared`; those that went.
     pub fn keep_within(
         &self,
         of: &DiskKey,
         spared: Option<&DiskKey>,
         limit: Amount,
-    ) -> Result<u64, StoreError> {
-        let mut count = 0;
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut gone = Vec::new();
         loop {
             let surplus = self.shares().surplus(name_of(of), spared.map(name_of), limit);
-            let Some(oldest) = surplus else { return Ok(count) };
+            let Some(oldest) = surplus else { return Ok(gone) };
             for (key, _) in self.store.get(&oldest, SWEEP)? {
-                count += u64::from(self.remove(&key)?);
+                if self.remove(&key)? {
+                    gone.push(key);
+                }
             }
         }
     }
@@ -454,7 +456,7 @@ mod tests {
         drop(generation);
         let generation = open(dir.path());
         let limit = Amount { bytes: u64::MAX, entries: 5 };
-        assert_eq!(generation.keep_within(&own[48], Some(&own[48]), limit).unwrap(), 20);
+        assert_eq!(generation.keep_within(&own[48], Some(&own[48]), limit).unwrap().len(), 20);
         assert_eq!((generation.own_of(&own[0]).entries, generation.own_of(&own[1]).entries), (5, 25));
         let left: Vec<_> =
             (0..50).step_by(2).filter(|i| !generation.find(&own[*i], 1).unwrap().is_empty()).collect();

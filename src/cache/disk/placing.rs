@@ -133,11 +133,16 @@ impl Writer {
         let [current, older @ ..] = &self.generations[..] else { return Ok(0) };
         let limit = self.shared.share;
         let room = limit.entries.saturating_sub(current.own_of(newest).entries);
-        let mut gone = 0;
+        let mut count = 0;
         for older in older {
-            gone += older.keep_within(newest, None, Amount { bytes: u64::MAX, entries: room })?;
+            count += older.keep_within(newest, None, Amount { bytes: u64::MAX, entries: room })?.len();
         }
-        Ok(gone + current.keep_within(newest, Some(newest), limit)?)
+        let gone = current.keep_within(newest, Some(newest), limit)?;
+        // What it had replaced must not come to light again.
+        for (key, older) in gone.iter().flat_map(|key| older.iter().map(move |older| (key, older))) {
+            older.remove(key)?;
+        }
+        Ok((count + gone.len()) as u64)
     }
 
     /// Keeps the number of a resource's responses below the bound that readers look at.
@@ -150,7 +155,9 @@ impl Writer {
                 decoded.map_or(0, |d| d.entry.policy.received_ms)
             };
             if let Some((oldest, _)) = known.iter().min_by_key(|(_, value)| age(value)) {
-                current.remove(oldest)?;
+                for generation in &self.generations {
+                    generation.remove(oldest)?;
+                }
             }
         }
         Ok(())
