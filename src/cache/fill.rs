@@ -90,7 +90,9 @@ impl Fill {
         self.parts.as_ref().is_some_and(|parts| self.inner.is_untouched(&parts.key, head))
     }
 
-    pub(super) fn key(&self) -> Name {
+    /// What its key is called, which is that of all callers where they all may have it.
+    #[must_use]
+    pub fn key(&self) -> Name {
         self.parts.as_ref().map_or(Name(0), |parts| parts.key.name(self.inner.seed))
     }
 

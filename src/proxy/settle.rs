@@ -13,7 +13,7 @@ use super::{
     lookup::{Asked, Lookup, Role},
 };
 use crate::{
-    cache::{Bypass, Flight, Mended, Rest, Times, status, status::Forwarded},
+    cache::{Bypass, Fill, Flight, Mended, Rest, Times, status, status::Forwarded},
     exchange::{self, Body},
     problem::Problem,
 };
@@ -103,7 +103,8 @@ impl Asked<'_> {
         let outcome = fill.as_ref().map(|fill| fill.as_ref().map(|_| ()).map_err(|why| *why));
         if standing.why != Forwarded::Bypass(Bypass::Disabled) {
             let waited = matches!(standing.role, Role::Alone { waited: true });
-            let member = status::forwarded(standing.why, status, outcome, waited, standing.key);
+            let key = fill.as_ref().and_then(|fill| fill.as_ref().ok()).map(Fill::key).or(standing.key);
+            let member = status::forwarded(standing.why, status, outcome, waited, key);
             response.headers_mut().append(status::CACHE_STATUS, member);
         }
         let Some(Ok(mut fill)) = fill else {

@@ -70,6 +70,27 @@ fn the_key_is_named_in_cache_status() {
 }
 
 #[test]
+fn callers_who_share_an_answer_see_one_key_and_others_do_not() {
+    let origin = Origin::start(|call: &mut Call| match call.seen.target().as_str() {
+        "/public" => call.ok("Cache-Control: public, max-age=60\r\n", "for all"),
+        _ => call.ok(STORED, "for one"),
+    });
+    let gateway = Gateway::config(&format!(
+        "routes: [{{ path: /**, upstream: '{}', security: gateway }}]\n",
+        origin.url()
+    ));
+    let callers = [gateway.add_key("ada"), gateway.add_key("bob")];
+    let key = |caller: &str, target: &str| {
+        let said = gateway.get_with(target, &format!("X-API-Key: {caller}\r\n")).cache();
+        said.split_once("; key=").unwrap_or_else(|| panic!("no key: {said}")).1.to_owned()
+    };
+    let [ada, bob] = &callers;
+    assert_eq!(key(ada, "/public"), key(bob, "/public"));
+    assert_eq!(key(ada, "/own"), key(ada, "/own"));
+    assert_ne!(key(ada, "/own"), key(bob, "/own"));
+}
+
+#[test]
 fn what_is_not_declared_is_keyed_or_left_out_or_not_cached() {
     let origin = gullible(STORED);
     let ignoring = shop(&origin, PLAIN, "{ cache: { undeclared_query: ignore } }");
