@@ -51,7 +51,7 @@ mod writer;
 
 use generation::{DiskKey, Generation, Opener, disk_key};
 use meta::{Lock, Meta, Unlocked, Unread};
-use queue::{Order, Queue, Write};
+use queue::{Done, Order, Queue, Write};
 use reader::{OpenFile, Opened, Readers};
 
 /// How long a look-up waits for the disk; then it is a miss.
@@ -295,8 +295,7 @@ impl Disk {
     pub fn remove_entry(&self, key: &Key, vary: &Vary) {
         let open = self.generation() != 0;
         if !open || !self.shared.queue.write(Write::Remove(disk_key(key, vary))) {
-            self.shared.epochs.invalidate(key.place);
-            self.shared.queue.order(Order::RemovePlace(key.place, oneshot::channel().0));
+            self.order_removal(key.place, oneshot::channel().0);
         }
     }
 
@@ -310,9 +309,15 @@ impl Disk {
             live.generations.is_empty() || live.generations.iter().any(|g| g.may_hold_place(place));
         possible.then(|| {
             let (done, wait) = oneshot::channel();
-            self.shared.queue.order(Order::RemovePlace(place, done));
+            self.order_removal(place, done);
             async { acknowledged(wait, REMOVE_DEADLINE).await.is_some() }
         })
+    }
+
+    fn order_removal(&self, place: u64, done: Done) {
+        self.shared.queue.order(Order::RemovePlace(place, done));
+        // Behind the order: a read that began before it does not know of it, and must not count.
+        self.shared.epochs.invalidate(place);
     }
 
     /// Carries a purge out, which is about one `place` or about several. `outdated` are further records that
